@@ -1,0 +1,1 @@
+"""Benchmarks of ot_fast: one list of cases, one list of peers, one command."""

@@ -1,0 +1,63 @@
+#include "bindings/bind_entropic.hpp"
+#include "bindings/bind_geometry.hpp"
+
+namespace ot::bindings {
+
+// Rates of this machine in 1e9 per second, best of several runs: what a pass is measured against.
+py::dict limits(int threads) {
+  auto be = backend(threads);
+  const auto& table = be.table();
+  const int count = be.threads();
+  const auto rate = [&](auto work) {
+    double best = 0;
+    for (int k = 0; k < 7; ++k) {
+      std::vector<double> done(static_cast<std::size_t>(count));
+      const auto start = std::chrono::steady_clock::now();
+      cpu::ThreadPool::instance().run(count, count, [&](index t) { done[static_cast<std::size_t>(t)] = work(t); });
+      const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      double total = 0;
+      for (double v : done) total += v;
+      best = std::max(best, total / s * 1e-9);
+    }
+    return best;
+  };
+  py::dict d;
+  released([&] {
+    const index size = index{1} << 26;  // 512 MB, beyond any cache
+    Buffer<double> data(size);
+    be.for_each(size, [p = data.data()](index i) { p[i] = 1.0; });
+    const index part = size / count;
+    std::vector<double> sink(static_cast<std::size_t>(count));
+    const double read = rate([&](index t) {
+      sink[static_cast<std::size_t>(t)] = table.read(data.data() + t * part, part);
+      return 8.0 * static_cast<double>(part);
+    });
+    const auto at = [&](index t) { return &sink[static_cast<std::size_t>(t)]; };
+    const double e32 = rate([&](index t) { return table.exp_rate[0](20000, at(t)); });
+    const double e64 = rate([&](index t) { return table.exp_rate[1](10000, at(t)); });
+    const double f32 = rate([&](index t) { return table.fma_rate[0](400000, at(t)); });
+    const double f64 = rate([&](index t) { return table.fma_rate[1](200000, at(t)); });
+    py::gil_scoped_acquire gil;
+    d["read_GBps"] = read;
+    d["exp_f32_G"] = e32;
+    d["exp_f64_G"] = e64;
+    d["fma_f32_G"] = f32;
+    d["fma_f64_G"] = f64;
+  });
+  return d;
+}
+
+}  // namespace ot::bindings
+
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+  namespace py = pybind11;
+  using namespace ot;
+  module.doc() = "The CPU core of ot_fast.";
+  module.attr("__version__") = OT_VERSION;
+  bindings::bind_geometry(module);
+  bindings::bind_entropic(module);
+  module.def("isa", [] { return std::string(cpu::kernels().name); });
+  module.def("isa_built", [] { return cpu::levels_built(); });
+  module.def("default_threads", [] { return cpu::default_threads(); });
+  module.def("limits", bindings::limits, py::arg("threads") = 0);
+}

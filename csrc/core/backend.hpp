@@ -1,0 +1,68 @@
+// The seam. A solver sees a device only through these coarse operations, each of which a backend
+// turns into one fused kernel over C. Vectors are float64 wherever C is float32 or float64.
+//
+//   e_ij = exp(phi_i + h_j - (C_ij - shift)/reg),  h_j = psi_j + log b_j,  P_ij = a_i e_ij
+//
+// with phi = f/reg and psi = g/reg. The dimensionless phi, psi are what solvers iterate on.
+#pragma once
+#include <concepts>
+
+#include "core/status.hpp"
+#include "core/types.hpp"
+
+namespace ot {
+
+// One pass over C. Null outputs are not computed.
+struct Pass {
+  double reg = 0;
+  const double* h = nullptr;  // (m)
+  double* phi = nullptr;      // (n), in and out; NaN where unknown (update only)
+  const double* a = nullptr;  // (n)
+  bool update = false;        // phi_i -= log s_i first: the rows of the plan are then exactly a
+  Precision precision = Precision::f64;
+  double* row = nullptr;   // (n) s_i = sum_j e_ij before the update
+  double* col = nullptr;   // (m) sum_i a_i e_ij, after the update
+  double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift); not with update
+};
+
+// Plan entries kept by a pass with update: row i holds idx, val in [begin_i, end_i).
+// Storage is the backend's and is reused; overflow tells that it was too small.
+struct Kept {
+  double threshold = 0;  // kept where e_ij > threshold * sum_j e_ij
+  const std::int32_t* idx = nullptr;
+  const double* val = nullptr;
+  const index* begin = nullptr;
+  const index* end = nullptr;
+  index nnz = 0;
+  bool overflow = false;
+};
+
+// s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given); row_i = a_i u_i s_i; col_j = sum_i a_i u_i K_ij.
+struct KernelPass {
+  const double* q = nullptr;       // (m)
+  const double* target = nullptr;  // (n)
+  const double* a = nullptr;       // (n)
+  double* u = nullptr;             // (n)
+  double* row = nullptr;           // (n)
+  double* col = nullptr;           // (m)
+};
+
+template <class B>
+concept Backend = requires(B be, const Geometry& geo, const Pass& p, const KernelPass& kp, Kept& kept,
+                           typename B::Kernel& K, const double* in, double* out, void* any, index n,
+                           void (*f)(index, double*), void (*g)(index)) {
+  { be.template buffer<double>(n).data() } -> std::same_as<double*>;
+  { be.pass(geo, p) };
+  { be.pass(geo, p, kept) };
+  // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
+  { be.build_kernel(geo, n, in, in, Precision::f32, K) };
+  { be.kernel_pass(K, kp) };
+  // row_i = min_j C_ij - shift - g_j (g null: row is given), and col_j = min_i C_ij - shift - row_i where col is given.
+  { be.c_transform(geo, in, out, in, out) };
+  { be.cost_apply(geo, in, out) };              // out_i = sum_j (C_ij - shift) w_j
+  { be.for_each(n, g) };  // element-wise
+  // f(i, s) adds to s[0..N): the only operation that waits for the device.
+  { be.template sums<2>(n, f)[0] };
+};
+
+}  // namespace ot

@@ -1,0 +1,40 @@
+// The vocabulary of the core: index type, costs, and the geometry view that every backend understands.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define OT_HD __host__ __device__
+#else
+#define OT_HD
+#endif
+
+namespace ot {
+
+using index = std::int64_t;
+
+enum class DType : std::uint8_t { f32, f64 };
+enum class Kind : std::uint8_t { dense, points };
+enum class Cost : std::uint8_t { sqeuclidean, euclidean, cityblock, cosine };
+
+// Arithmetic of the exponentials of a pass. Slacks f + g - C are float64 in either.
+enum class Precision : std::uint8_t { f32, f64 };
+
+// A cost matrix that is never copied: stored row-major, or computed from two point clouds.
+// Points are x row-major (n, d) and y transposed (d, m), so that a tile of columns is contiguous.
+struct Geometry {
+  Kind kind = Kind::dense;
+  DType dtype = DType::f64;
+  Cost cost = Cost::sqeuclidean;
+  index n = 0, m = 0;
+  const void* C = nullptr;  // dense: (n, m) with row stride ld
+  index ld = 0;
+  index d = 0;
+  const void* x = nullptr;   // (n, d)
+  const void* yt = nullptr;  // (d, m)
+  const void* xx = nullptr;  // (n) squared norms, sqeuclidean in product form only
+  const void* yy = nullptr;  // (m)
+  double shift = 0;          // min C: slacks are computed from C - shift
+};
+
+}  // namespace ot

@@ -1,0 +1,320 @@
+// The CPU backend: coarse operations split into chunks of rows that depend on n alone. Column sums
+// belong to chunks and are added in a fixed order, so results do not depend on the thread count.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <thread>
+
+#include "core/backend.hpp"
+#include "core/buffer.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/thread_pool.hpp"
+
+namespace ot::cpu {
+
+class Backend {
+ public:
+  explicit Backend(int threads, std::function<bool()> poll = {})
+      : kernels_(kernels()),
+        threads_(std::min(threads > 0 ? threads : default_threads(), ThreadPool::kMaxThreads)),
+        poll_(std::move(poll)),
+        slots_(new Slot[static_cast<std::size_t>(threads_)]) {}
+
+  struct Kernel {
+    Buffer<char> data;
+    Precision precision = Precision::f64;
+    index n = 0, m = 0, ld = 0;
+  };
+
+  template <class T>
+  Buffer<T> buffer(index n) {
+    return Buffer<T>(n);
+  }
+
+  void pass(const Geometry& geo, const Pass& p) { run_pass(geo, p, nullptr); }
+
+  // Redone with more room where the kept entries outgrow their storage, up to kMaxKept a row.
+  void pass(const Geometry& geo, const Pass& p, Kept& kept) {
+    const Chunks chunks(geo.n);
+    begin_.reserve(geo.n);
+    end_.reserve(geo.n);
+    if (kept_capacity_ == 0) kept_capacity_ = 16 * chunks.rows;
+    for (;;) {
+      idx_.reserve(chunks.count * kept_capacity_);
+      val_.reserve(chunks.count * kept_capacity_);
+      const index need = run_pass(geo, p, &kept);
+      kept.idx = idx_.data();
+      kept.val = val_.data();
+      kept.begin = begin_.data();
+      kept.end = end_.data();
+      kept.overflow = need > kMaxKept * chunks.rows;
+      if (need <= kept_capacity_ || kept.overflow) return;
+      kept_capacity_ = need + need / 4;
+    }
+  }
+
+  void build_kernel(const Geometry& geo, double reg, const double* phi, const double* psi, Precision precision,
+                    Kernel& K) {
+    const index size = precision == Precision::f32 ? 4 : 8;
+    K.precision = precision;
+    K.n = geo.n;
+    K.m = geo.m;
+    K.ld = round_up(geo.m, 64 / size);
+    K.data.reserve(K.n * K.ld * size);
+    PassArgs args{};
+    args.geo = geo;
+    args.inv_reg = 1 / reg;
+    args.h = psi;
+    args.phi = const_cast<double*>(phi);
+    const auto f = kernels_.plan[geo.dtype == DType::f64][precision == Precision::f64];
+    rows(geo, [&](index, index i0, index i1, void* work) {
+      PassArgs mine = args;
+      mine.work = work;
+      f(mine, K.data.data(), K.ld, nullptr, i0, i1);
+    });
+  }
+
+  void kernel_pass(const Kernel& K, const KernelPass& p) {
+    const Chunks chunks(K.n);
+    parts_.reserve(chunks.count * stride(K.m));
+    const auto f = kernels_.kernel_pass[K.precision == Precision::f64];
+    Geometry shape;
+    shape.n = K.n;
+    shape.m = K.m;
+    rows(shape, [&](index chunk, index i0, index i1, void*) {
+      double* part = parts_.data() + chunk * stride(K.m);
+      if (i0 == chunks.begin(chunk)) std::fill(part, part + K.m, 0.0);
+      f(KernelArgs{K.data.data(), K.n, K.m, K.ld, p.q, p.target, p.a, p.u, p.row, part}, i0, i1);
+    });
+    add_parts(chunks.count, K.m, p.col);
+  }
+
+  void c_transform(const Geometry& geo, const double* g, double* row, const double* weight, double* col) {
+    const Chunks chunks(geo.n);
+    const auto f = kernels_.c_transform[geo.dtype == DType::f64];
+    if (col) parts_.reserve(chunks.count * stride(geo.m));
+    rows(geo, [&](index chunk, index i0, index i1, void* work) {
+      double* part = col ? parts_.data() + chunk * stride(geo.m) : nullptr;
+      if (col && i0 == chunks.begin(chunk)) std::fill(part, part + geo.m, INFINITY);
+      f(MinArgs{geo, g, row, part, weight, work}, i0, i1);
+    });
+    if (col)
+      for_each(geo.m, [=, this](index j) {
+        double low = INFINITY;
+        for (index c = 0; c < chunks.count; ++c) low = std::min(low, parts_[c * stride(geo.m) + j]);
+        col[j] = low;
+      });
+  }
+
+  void cost_apply(const Geometry& geo, const double* w, double* out) {
+    const auto f = kernels_.cost_apply[geo.dtype == DType::f64];
+    rows(geo, [&](index, index i0, index i1, void* work) { f(geo, w, out, work, i0, i1); });
+  }
+
+  // out = P V for V (k, m), or P'V for V (k, n), both row-major; P is never stored.
+  void apply_plan(const Geometry& geo, const Pass& p, const double* V, index k, bool columns, double* out) {
+    const Chunks chunks(geo.n);
+    const auto f = kernels_.apply[geo.dtype == DType::f64];
+    const index width = columns ? k * geo.m : 0;
+    parts_.reserve(chunks.count * stride(width));
+    rows(geo, [&](index chunk, index i0, index i1, void* work) {
+      double* part = parts_.data() + chunk * stride(width);
+      if (i0 == chunks.begin(chunk)) std::fill(part, part + width, 0.0);
+      f(ApplyArgs{arguments(geo, p, work), V, columns ? part : out, k, columns}, i0, i1);
+    });
+    if (columns) add_parts(chunks.count, width, out);
+  }
+
+  // Rows [first, last) of the plan, in the precision of the pass.
+  void plan_rows(const Geometry& geo, const Pass& p, index first, index last, void* out, index ld) {
+    const bool f64 = p.precision == Precision::f64;
+    const auto f = kernels_.plan[geo.dtype == DType::f64][f64];
+    Geometry part = geo;
+    part.n = last - first;
+    rows(part, [&](index, index i0, index i1, void* work) {
+      f(arguments(geo, p, work), static_cast<char*>(out) - first * ld * (f64 ? 8 : 4), ld, p.a, first + i0,
+        first + i1);
+    });
+  }
+
+  void cost_rows(const Geometry& geo, void* out, index ld) {
+    const auto f = kernels_.cost_rows[geo.dtype == DType::f64];
+    rows(geo, [&](index, index i0, index i1, void*) { f(geo, out, ld, i0, i1); });
+  }
+
+  Stats stats(const Geometry& geo) {
+    const Chunks chunks(geo.n);
+    const auto f = kernels_.stats[geo.dtype == DType::f64];
+    const Stats none{INFINITY, -INFINITY, 0, 0, 0, -1};
+    std::array<Stats, kMaxChunks> part;
+    part.fill(none);
+    rows(geo, [&](index chunk, index i0, index i1, void*) {
+      Stats s = none;
+      f(geo, i0, i1, s);
+      merge(part[static_cast<std::size_t>(chunk)], s);
+    });
+    Stats total = none;
+    for (index c = 0; c < chunks.count; ++c) merge(total, part[static_cast<std::size_t>(c)]);
+    return total;
+  }
+
+  template <class F>
+  void for_each(index n, F f) {
+    ThreadPool::instance().run(blocks(n), n < 4 * kBlock ? 1 : threads_, [&](index k) {
+      for (index i = k * kBlock; i < std::min(n, (k + 1) * kBlock); ++i) f(i);
+    });
+  }
+
+  template <int N, class F>
+  std::array<double, N> sums(index n, F f) {
+    std::array<double, N> total{};
+    if (n <= kBlock) {
+      for (index i = 0; i < n; ++i) f(i, total.data());
+      return total;
+    }
+    sums_.reserve(blocks(n) * N);
+    ThreadPool::instance().run(blocks(n), n < 4 * kBlock ? 1 : threads_, [&](index k) {
+      std::array<double, N> s{};
+      for (index i = k * kBlock; i < std::min(n, (k + 1) * kBlock); ++i) f(i, s.data());
+      std::copy(s.begin(), s.end(), sums_.data() + k * N);
+    });
+    for (index k = 0; k < blocks(n); ++k)
+      for (int c = 0; c < N; ++c) total[static_cast<std::size_t>(c)] += sums_[k * N + c];
+    return total;
+  }
+
+  int threads() const { return threads_; }
+  const Kernels& table() const { return kernels_; }
+
+ private:
+  static constexpr index kMaxChunks = 64, kBlock = 4096, kMaxKept = 512;
+  static constexpr index kPiece = index{1} << 23;  // entries between two looks at the interrupt flag
+
+  static index stride(index m) { return row_stride(m); }
+  static index blocks(index n) { return (n + kBlock - 1) / kBlock; }
+
+  struct Chunks {
+    index n, rows, count;
+    explicit Chunks(index size)
+        : n(size),
+          rows(std::max<index>(32, round_up((size + kMaxChunks - 1) / kMaxChunks, kRows))),
+          count((size + rows - 1) / rows) {}
+    index begin(index c) const { return c * rows; }
+    index end(index c) const { return std::min(n, (c + 1) * rows); }
+  };
+
+  struct Slot {
+    std::atomic<bool> taken{false};
+    Buffer<char> work;
+  };
+
+  // f(chunk, i0, i1, work) over all rows; a chunk's pieces come in order on one thread.
+  template <class F>
+  void rows(const Geometry& geo, F&& f) {
+    const Chunks chunks(geo.n);
+    const auto bytes = static_cast<index>(work_bytes(geo.m));
+    for (int s = 0; s < threads_; ++s) slots_[s].work.reserve(bytes);
+    const index piece = std::max<index>(kRows, kPiece / std::max<index>(geo.m, 1) / kRows * kRows);
+    const auto caller = std::this_thread::get_id();
+    stop_.store(false, std::memory_order_relaxed);
+    ThreadPool::instance().run(chunks.count, threads_, [&](index c) {
+      int s = 0;
+      while (slots_[s].taken.exchange(true, std::memory_order_acquire)) s = (s + 1) % threads_;
+      for (index i = chunks.begin(c); i < chunks.end(c); i += piece) {
+        if (stop_.load(std::memory_order_relaxed)) break;
+        f(c, i, std::min(i + piece, chunks.end(c)), slots_[s].work.data());
+        if (std::this_thread::get_id() == caller) look();
+      }
+      slots_[s].taken.store(false, std::memory_order_release);
+    });
+    if (stop_.load()) throw Interrupted();
+  }
+
+  void look() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!poll_ || now - looked_ < std::chrono::milliseconds(20)) return;
+    looked_ = now;
+    if (poll_()) stop_.store(true);
+  }
+
+  PassArgs arguments(const Geometry& geo, const Pass& p, void* work) const {
+    PassArgs args{};
+    args.geo = geo;
+    args.inv_reg = 1 / p.reg;
+    args.h = p.h;
+    args.phi = p.phi;
+    args.a = p.a;
+    args.update = p.update;
+    args.row = p.row;
+    args.cost = p.cost;
+    args.work = work;
+    return args;
+  }
+
+  // Returns the largest number of entries that a chunk wanted to keep.
+  index run_pass(const Geometry& geo, const Pass& p, Kept* kept) {
+    const Chunks chunks(geo.n);
+    const auto f = kernels_.pass[geo.dtype == DType::f64][p.precision == Precision::f64];
+    if (p.col) parts_.reserve(chunks.count * stride(geo.m));
+    rows(geo, [&](index chunk, index i0, index i1, void* work) {
+      PassArgs args = arguments(geo, p, work);
+      if (p.col) {
+        args.col = parts_.data() + chunk * stride(geo.m);
+        if (i0 == chunks.begin(chunk)) std::fill(args.col, args.col + geo.m, 0.0);
+      }
+      const index base = chunk * kept_capacity_;
+      KeptView view{kept ? kept->threshold : 0, chunks.begin(chunk), idx_.data() + base, val_.data() + base, base,
+                    kept_capacity_,             begin_.data(),       end_.data()};
+      if (kept) args.kept = &view;
+      f(args, i0, i1);
+    });
+    if (p.col) add_parts(chunks.count, geo.m, p.col);
+    if (!kept) return 0;
+    index most = 0;
+    kept->nnz = 0;
+    for (index c = 0; c < chunks.count; ++c) {
+      const index used = end_[chunks.end(c) - 1] - c * kept_capacity_;
+      most = std::max(most, used);
+      kept->nnz += used;
+    }
+    return most;
+  }
+
+  void add_parts(index count, index m, double* out) {
+    const index step = stride(m);
+    const double* parts = parts_.data();
+    ThreadPool::instance().run(blocks(m), m < 4 * kBlock ? 1 : threads_, [&](index k) {
+      const index j0 = k * kBlock, j1 = std::min(m, j0 + kBlock);
+      std::copy(parts + j0, parts + j1, out + j0);
+      for (index c = 1; c < count; ++c)
+        for (index j = j0; j < j1; ++j) out[j] += parts[c * step + j];
+    });
+  }
+
+  static void merge(Stats& s, const Stats& t) {
+    s.min = std::min(s.min, t.min);
+    s.max = std::max(s.max, t.max);
+    s.nan += t.nan;
+    s.neg_inf += t.neg_inf;
+    s.pos_inf += t.pos_inf;
+    if (s.first_bad < 0) s.first_bad = t.first_bad;
+  }
+
+  const Kernels& kernels_;
+  int threads_;
+  std::function<bool()> poll_;
+  std::chrono::steady_clock::time_point looked_{};
+  std::atomic<bool> stop_{false};
+  std::unique_ptr<Slot[]> slots_;
+  Buffer<double> parts_, sums_;
+  Buffer<std::int32_t> idx_;
+  Buffer<double> val_;
+  Buffer<index> begin_, end_;
+  index kept_capacity_ = 0;
+};
+
+}  // namespace ot::cpu

@@ -1,0 +1,61 @@
+#include "cpu/dispatch.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+
+namespace ot::cpu {
+
+extern const Kernels kernels_baseline;
+#if defined(OT_HAS_v3)
+extern const Kernels kernels_v3, kernels_v4;
+#endif
+
+namespace {
+
+const Kernels& choose() {
+  const char* forced = std::getenv("OT_FAST_ISA");
+  const std::string want = forced ? forced : "";
+#if defined(OT_HAS_v3)
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+  if (v4 && want != "v3" && want != "baseline") return kernels_v4;
+  if (v3 && want != "baseline") return kernels_v3;
+#endif
+  return kernels_baseline;
+}
+
+int positive(const char* name) {
+  const char* text = std::getenv(name);
+  return text ? std::atoi(text) : 0;
+}
+
+}  // namespace
+
+const Kernels& kernels() {
+  static const Kernels& table = choose();
+  return table;
+}
+
+std::vector<std::string> levels_built() {
+#if defined(OT_HAS_v3)
+  return {"baseline", "v3", "v4"};
+#else
+  return {"baseline"};
+#endif
+}
+
+int default_threads() {
+  for (const char* name : {"OT_FAST_NUM_THREADS", "OMP_NUM_THREADS"})
+    if (const int n = positive(name); n > 0) return n;
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+}  // namespace ot::cpu

@@ -1,0 +1,10 @@
+// Every solver, instantiated for the CPU backend.
+#include "cpu/backend.hpp"
+#include "solvers/sinkhorn.hpp"
+
+namespace ot {
+
+static_assert(Backend<cpu::Backend>);
+template class Sinkhorn<cpu::Backend>;
+
+}  // namespace ot

@@ -1,0 +1,99 @@
+// The row-range kernels of the CPU backend: plain structs and a function table, one table per
+// instruction-set level. Included by kernel files, so no STL here.
+#pragma once
+#include "core/types.hpp"
+
+namespace ot::cpu {
+
+inline constexpr index kRows = 4;    // rows that share one load and store of a column accumulator
+inline constexpr index kTile = 480;  // columns of cost computed at once: a multiple of 3 vectors
+inline constexpr index kPad = 64;    // elements readable beyond the end of yt and yy
+
+// Plan entries kept by a pass: one region per chunk, rows delimited by begin and end.
+struct KeptView {
+  double threshold;   // relative to the row: e_ij > threshold * sum_j e_ij
+  index first;        // first row of the chunk
+  std::int32_t* idx;  // the region of this chunk
+  double* val;        // a_i e_ij / s_i
+  index base;         // offset of the region in the whole storage
+  index capacity;     // of the region
+  index* begin;       // (n)
+  index* end;         // (n)
+};
+
+// e_ij = exp(phi_i + h_j - (C_ij - shift)/reg), row by row.
+struct PassArgs {
+  Geometry geo;
+  double inv_reg;
+  const double* h;         // (m) g_j/reg + log b_j
+  double* phi;             // (n) f_i/reg; NaN where unknown
+  const double* a;         // (n)
+  bool update;             // phi_i -= log s_i; columns are then those of the updated plan
+  double* row = nullptr;   // (n) s_i = sum_j e_ij, before the update
+  double* col = nullptr;   // (m) += a_i e_ij (after the update)
+  double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift), not with update
+  KeptView* kept = nullptr;
+  void* work;  // work_bytes(m)
+};
+
+struct ApplyArgs {
+  PassArgs pass;
+  const double* V;  // axis 1: (k, m); axis 0: (k, n)
+  double* out;      // axis 1: (k, n); axis 0: (k, m), added to
+  index k;
+  bool columns;  // axis 0
+};
+
+// s_i = sum_j K_ij q_j, u_i = target_i / s_i, col_j += weight_i u_i K_ij: one read of K.
+struct KernelArgs {
+  const void* K;  // (n, m), row stride ld
+  index n, m, ld;
+  const double* q;       // (m)
+  const double* target;  // (n); null: u is read, not written
+  const double* a;       // (n)
+  double* u;             // (n)
+  double* row;           // (n) a_i u_i s_i with the u used for the columns
+  double* col;           // (m) added to
+};
+
+struct MinArgs {
+  Geometry geo;
+  const double* g;       // (m); null: row is given
+  double* row;           // (n) min_j C_ij - shift - g_j
+  double* col;           // (m) min with min_i C_ij - shift - row_i (nullable)
+  const double* weight;  // (n) rows of zero weight take no part in col (nullable)
+  void* work;
+};
+
+struct Stats {
+  double min, max;  // over finite entries
+  index nan, neg_inf, pos_inf;
+  index first_bad;  // flat index of the first NaN or -inf, -1 if none
+};
+
+struct Kernels {
+  const char* name = nullptr;
+  void (*pass[2][2])(const PassArgs&, index i0, index i1);  // [dtype of C][precision]
+  void (*apply[2])(const ApplyArgs&, index i0, index i1);
+  void (*plan[2][2])(const PassArgs&, void* out, index ld, const double* scale, index i0, index i1);
+  void (*kernel_pass[2])(const KernelArgs&, index i0, index i1);
+  void (*c_transform[2])(const MinArgs&, index i0, index i1);
+  void (*cost_apply[2])(const Geometry&, const double* w, double* out, void* work, index i0, index i1);
+  void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
+  void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
+  void (*exp)(const double* x, double* out, index n);
+  void (*log)(const double* x, double* out, index n);
+  double (*exp_rate[2])(index reps, double* sink);  // evaluates 1024 * reps exponentials
+  double (*fma_rate[2])(index reps, double* sink);  // 1024 * reps fused multiply-adds
+  double (*read)(const double* x, index n);
+};
+
+static constexpr index round_up(index n, index k) { return (n + k - 1) / k * k; }
+// Rows of a block lie an odd number of half lines apart modulo 4096: no store-to-load aliasing.
+static constexpr index row_stride(index m) { return round_up(m, 512) + 40; }
+// One row buffer of doubles for each of kRows rows, then one tile of costs.
+static constexpr std::size_t work_bytes(index m) {
+  return static_cast<std::size_t>(kRows * (row_stride(m) + kTile) * 8);
+}
+
+}  // namespace ot::cpu

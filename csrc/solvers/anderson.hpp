@@ -1,0 +1,120 @@
+// Anderson acceleration (type II) of psi <- psi + rho(psi) with a window of K differences.
+// The Sinkhorn map is self-adjoint in the b-weighted inner product, which is therefore the metric
+// of the least squares: near the solution this is a Krylov method on the Schur complement.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "core/backend.hpp"
+#include "core/buffer.hpp"
+
+namespace ot {
+
+template <class B>
+class Anderson {
+ public:
+  static constexpr int K = 8;
+
+  Anderson(B& be, index m, const double* b) : be_(be), m_(m), b_(b), last_(be.template buffer<double>(2 * m)) {
+    for (auto& d : diff_) d = be.template buffer<double>(2 * m);
+  }
+
+  void reset() { count_ = 0, known_ = false; }
+  bool empty() const { return !known_; }  // the next step is a plain one
+
+  // next = psi + rho - sum_k gamma_k (dpsi_k + drho_k), gamma = argmin |rho - sum_k gamma_k drho_k|_b.
+  void step(const double* psi, const double* rho, double* next) {
+    const index m = m_;
+    const double* b = b_;
+    double* last = last_.data();
+    if (known_) {
+      if (count_ < K) ++count_;
+      std::rotate(diff_.begin(), diff_.end() - 1, diff_.end());
+      double* d = diff_[0].data();
+      be_.for_each(m, [=](index j) {
+        d[j] = psi[j] - last[j];
+        d[m + j] = rho[j] - last[m + j];
+      });
+      for (int k = K - 1; k > 0; --k)
+        for (int l = K - 1; l > 0; --l) gram_[k][l] = gram_[k - 1][l - 1];
+    }
+    be_.for_each(m, [=](index j) {
+      last[j] = psi[j];
+      last[m + j] = rho[j];
+    });
+    known_ = true;
+    std::array<double, K> gamma{};
+    if (count_ > 0) {
+      const auto d = differences();
+      const int count = count_;
+      const auto s = be_.template sums<2 * K>(m, [=](index j, double* out) {
+        const double w0 = b[j] * d[0][m + j], w1 = b[j] * rho[j];
+        for (int k = 0; k < count; ++k) {
+          out[k] += w0 * d[k][m + j];
+          out[K + k] += w1 * d[k][m + j];
+        }
+      });
+      for (int k = 0; k < count_; ++k) {
+        gram_[0][k] = gram_[k][0] = s[static_cast<std::size_t>(k)];
+        gamma[static_cast<std::size_t>(k)] = s[static_cast<std::size_t>(K + k)];
+      }
+      solve(gamma);
+    }
+    const auto d = differences();
+    const int count = count_;
+    be_.for_each(m, [=](index j) {
+      double v = psi[j] + rho[j];
+      for (int k = 0; k < count; ++k) v -= gamma[static_cast<std::size_t>(k)] * (d[k][j] + d[k][m + j]);
+      next[j] = v;
+    });
+  }
+
+ private:
+  std::array<const double*, K> differences() const {
+    std::array<const double*, K> d{};
+    for (int k = 0; k < K; ++k) d[static_cast<std::size_t>(k)] = diff_[static_cast<std::size_t>(k)].data();
+    return d;
+  }
+
+  // Cholesky of the regularised Gram matrix, oldest differences dropped where it breaks down.
+  void solve(std::array<double, K>& x) {
+    double L[K][K];
+    const double floor = 1e-14;
+    for (int k = 0; k < count_; ++k) {
+      for (int l = 0; l <= k; ++l) {
+        double v = gram_[k][l] + (k == l ? floor * gram_[k][k] : 0);
+        for (int p = 0; p < l; ++p) v -= L[k][p] * L[l][p];
+        if (k == l) {
+          if (!(v > 1e-13 * gram_[k][k]) || !std::isfinite(v)) {
+            count_ = k;
+            break;
+          }
+          L[k][k] = std::sqrt(v);
+        } else {
+          L[k][l] = v / L[l][l];
+        }
+      }
+    }
+    for (int k = 0; k < count_; ++k) {
+      for (int p = 0; p < k; ++p) x[k] -= L[k][p] * x[p];
+      x[k] /= L[k][k];
+    }
+    for (int k = count_ - 1; k >= 0; --k) {
+      for (int p = k + 1; p < count_; ++p) x[k] -= L[p][k] * x[p];
+      x[k] /= L[k][k];
+    }
+  }
+
+  B& be_;
+  index m_;
+  const double* b_;
+  Buffer<double> last_;
+  std::array<Buffer<double>, K> diff_;
+  double gram_[K][K] = {};
+  int count_ = 0;
+  bool known_ = false;
+};
+
+}  // namespace ot

@@ -1,0 +1,24 @@
+"""Optimal transport at any regularisation, with a certificate on every result."""
+
+from ._backends import core as _core
+from ._backends import info
+from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
+from ._geometry import DenseCost, PointCloud
+from ._result import OTResult
+from .entropic import entropic_map, sinkhorn
+
+__version__: str = _core.__version__
+
+__all__ = [
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "DenseCost",
+    "InfeasibleError",
+    "OTResult",
+    "PointCloud",
+    "Status",
+    "__version__",
+    "entropic_map",
+    "info",
+    "sinkhorn",
+]

@@ -1,0 +1,56 @@
+"""The compiled modules: the only place that imports them."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+try:
+    from . import _core as core
+except ImportError as error:  # pragma: no cover - needs a broken install
+    raise ImportError(
+        "ot_fast._core, the compiled core, is missing. In a source checkout install with "
+        "`pip install -e .`; elsewhere reinstall with `pip install --force-reinstall ot-fast`."
+    ) from error
+
+ARRAY_LIBRARIES = ("numpy", "cupy", "torch", "jax")
+
+
+def _version(name: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def info() -> dict[str, Any]:
+    """What this installation has and uses.
+
+    Returns
+    -------
+    dict
+        ``version``; ``isa_built`` and ``isa``, the instruction-set levels compiled in and the one
+        chosen (``OT_FAST_ISA`` lowers it); ``threads``, the default number of threads
+        (``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then the affinity mask); ``cuda``, why the
+        GPU is or is not used; ``arrays``, the array libraries installed and their versions.
+
+    Examples
+    --------
+    >>> import ot_fast as otf
+    >>> otf.info()["isa"] in otf.info()["isa_built"]
+    True
+    """
+    cuda = importlib.util.find_spec("ot_fast._cuda") is not None
+    return {
+        "version": core.__version__,
+        "isa_built": core.isa_built(),
+        "isa": core.isa(),
+        "threads": core.default_threads(),
+        "cuda": {
+            "present": cuda,
+            "reason": "" if cuda else "this build has no CUDA module (ot_fast._cuda)",
+        },
+        "arrays": {name: v for name in ARRAY_LIBRARIES if (v := _version(name)) is not None},
+    }

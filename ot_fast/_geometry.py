@@ -1,0 +1,171 @@
+"""Cost geometries: a stored matrix, or two point clouds whose costs are computed on the fly."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _validate
+from ._backends import core
+
+COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine")
+
+
+class DenseCost:
+    """A cost matrix, used where it lies.
+
+    Row-major and column-major float32 and float64 matrices are used without a copy (rows or
+    columns may be strided); others are converted once.
+
+    Parameters
+    ----------
+    C : array_like, shape (n, m)
+        Costs. ``+inf`` forbids a pair; NaN and ``-inf`` raise.
+
+    Attributes
+    ----------
+    C : ndarray, shape (n, m)
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, C: Any) -> None:
+        array = _validate.matrix(C, "C")
+        item = array.itemsize
+        # Column-major costs are the row-major costs of the transposed problem.
+        self.transposed = array.strides[1] != item and array.strides[0] == item
+        if not self.transposed and array.strides[1] != item:
+            array = np.ascontiguousarray(array)
+        self.C = array
+        self.shape: tuple[int, int] = array.shape
+        self.dtype = array.dtype
+        rows = array.T if self.transposed else array
+        stats = core.stats(core.dense(rows))
+        if stats["nan"] or stats["neg_inf"]:
+            k = divmod(stats["first_bad"], rows.shape[1])
+            i, j = k[::-1] if self.transposed else k
+            raise ValueError(
+                f"C must not hold NaN or -inf; C[{i}, {j}] = {array[i, j]} "
+                f"({stats['nan'] + stats['neg_inf']} of {array.size} entries)"
+            )
+        self.has_forbidden = stats["pos_inf"] > 0
+        low, high = stats["min"], stats["max"]
+        if low > high:  # no finite entry at all
+            low = high = 0.0
+        # C and reg scaled by 2^-exponent, exactly, where C - min C or 1/reg could overflow.
+        self.exponent = 0
+        top = max(abs(low), abs(high))
+        if top > 1e300 or 0 < top < 1e-290:
+            self.exponent = math.frexp(top)[1]
+            rows = np.ldexp(rows.astype(np.float64), -self.exponent)
+            low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
+        self.shift = low
+        self.range = high - low
+        self.handle = core.dense(rows, low)
+
+    def to_dense(self) -> NDArray[Any]:
+        """The matrix itself."""
+        return self.C
+
+    def __repr__(self) -> str:
+        return f"DenseCost(shape={self.shape}, dtype={self.dtype})"
+
+
+class PointCloud:
+    """Costs between two point clouds, computed inside the kernels: O((n + m) d) memory.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, d) or (n,)
+    y : array_like, shape (m, d) or (m,)
+        Points. float32 is kept where both are; all else becomes float64.
+    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine"}
+        As in :func:`scipy.spatial.distance.cdist`. From d = 8 on, squared distances are expanded
+        as ``|x|^2 + |y|^2 - 2 x.y`` on centred points; below, and for the other costs, they are
+        sums over differences.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that are not real, finite, two-dimensional and of one dimension d.
+
+    Examples
+    --------
+    >>> import numpy as np, ot_fast as otf
+    >>> geom = otf.PointCloud([[0.0], [1.0]], [[0.0], [2.0]])
+    >>> geom.to_dense()
+    array([[0., 4.],
+           [1., 1.]])
+    """
+
+    transposed = False
+    has_forbidden = False
+    shift = 0.0
+
+    def __init__(self, x: Any, y: Any, cost: str = "sqeuclidean") -> None:
+        self.cost = _validate.choice(cost, "cost", COSTS)
+        xs, ys = _validate.points(x, "x"), _validate.points(y, "y")
+        if xs.shape[1] != ys.shape[1]:
+            raise ValueError(
+                f"x and y must have the same dimension d; got {xs.shape[1]} and {ys.shape[1]}"
+            )
+        dtype = np.promote_types(xs.dtype, ys.dtype)
+        # Own copies: later changes to the caller's arrays do not reach the result.
+        self.x = xs.astype(dtype)
+        self.y = ys.astype(dtype)
+        self.shape: tuple[int, int] = (len(xs), len(ys))
+        self.dtype = dtype
+        if cost == "cosine":
+            for name, p in (("x", self.x), ("y", self.y)):
+                zero = ~p.any(axis=1)
+                if zero.any():
+                    raise ValueError(
+                        f"{name} must have no zero rows for the cosine cost; "
+                        f"{name}[{int(np.argmax(zero))}] is zero ({int(zero.sum())} rows)"
+                    )
+        # Points scaled by an exact power of two, so that costs neither over- nor underflow.
+        reach = max(float(np.abs(self.x).max()), float(np.abs(self.y).max()))
+        limit = 2.0**40 if dtype == np.float32 else 2.0**400
+        power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
+        self.exponent = 0 if cost == "cosine" else power * (2 if cost == "sqeuclidean" else 1)
+        px, py = (np.ldexp(self.x, -power), np.ldexp(self.y, -power)) if power else (self.x, self.y)
+        self.range = self._bound(px, py)
+        self.handle = core.points(px, py, cost)
+
+    def _bound(self, x: NDArray[Any], y: NDArray[Any]) -> float:
+        """The largest cost that the bounding boxes allow."""
+        if self.cost == "cosine":
+            return 2.0
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        side = np.maximum(x.max(0) - y.min(0), y.max(0) - x.min(0))
+        if self.cost == "cityblock":
+            return float(side.sum())
+        square = float(side @ side)
+        return square if self.cost == "sqeuclidean" else math.sqrt(square)
+
+    def to_dense(self) -> NDArray[Any]:
+        """The (n, m) cost matrix, in the points' dtype.
+
+        Raises
+        ------
+        MemoryError
+            Where it cannot be held.
+        """
+        n, m = self.shape
+        _validate.check_memory(n * m * self.dtype.itemsize, "the cost matrix", "keep the PointCloud")
+        C: NDArray[Any] = core.cost_matrix(self.handle)
+        return np.ldexp(C, self.exponent) if self.exponent else C
+
+    def __repr__(self) -> str:
+        return f"PointCloud(shape={self.shape}, d={self.x.shape[1]}, cost={self.cost!r}, dtype={self.dtype})"
+
+
+Geometry = DenseCost | PointCloud
+
+
+def as_geometry(C: Any) -> Geometry:
+    """C itself where it is a geometry, else a DenseCost."""
+    return C if isinstance(C, DenseCost | PointCloud) else DenseCost(C)

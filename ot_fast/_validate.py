@@ -1,0 +1,156 @@
+"""Checks of everything that comes in, once, before any work.
+
+A message names the argument, the rule, the offending value and its index, and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._arrays import as_float, to_numpy
+
+Vector = NDArray[np.float64]
+
+
+def real(value: Any, name: str, *, positive: bool) -> float:
+    """A finite float, > 0 or >= 0."""
+    rule = f"{name} must be a finite real number {'> 0' if positive else '>= 0'}"
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.floating | np.integer):
+        raise TypeError(f"{rule}; got {type(value).__name__}")
+    number = float(value)
+    if not math.isfinite(number) or number < 0 or (positive and number == 0):
+        raise ValueError(f"{rule}; got {value!r}")
+    return number
+
+
+def integer(value: Any, name: str, *, least: int) -> int:
+    """An int that is at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer >= {least}; got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be an integer >= {least}; got {value}")
+    return int(value)
+
+
+def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
+    """One of a few strings."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {options}; got {type(value).__name__}")
+    if value not in options:
+        raise ValueError(f"{name} must be one of {options}; got {value!r}")
+    return value
+
+
+def thread_count(value: Any) -> int:
+    """0 for the default."""
+    return 0 if value is None else integer(value, "threads", least=1)
+
+
+def _first(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    index = int(np.argmax(mask))
+    return index, int(np.count_nonzero(mask))
+
+
+def weights(value: Any, name: str, size: int) -> tuple[Vector, bool]:
+    """Nonnegative float64 weights of the given size, and whether they came in single precision."""
+    array = to_numpy(value, name)
+    if array.shape != (size,):
+        raise ValueError(f"{name} must have shape ({size},) to match C; got {array.shape}")
+    single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    out = np.array(array, dtype=np.float64)
+    bad = ~(np.isfinite(out) & (out >= 0))
+    if bad.any():
+        k, count = _first(bad)
+        raise ValueError(
+            f"{name} must be finite and >= 0; {name}[{k}] = {array[k]} ({count} of {size} entries)"
+        )
+    with np.errstate(over="ignore"):
+        total = float(out.sum())
+    if not 0 < total < math.inf:
+        raise ValueError(f"{name} must have a positive, finite sum; its sum is {total}")
+    return out, single
+
+
+def marginals(a: Any, b: Any, n: int, m: int) -> tuple[Vector, Vector, float, float]:
+    """(a, b, mass, b_scale): weights of sum 1, their common mass, and the factor put on b."""
+    single = False
+    wa = wb = None
+    if a is not None:
+        wa, one = weights(a, "a", n)
+        single |= one
+    if b is not None:
+        wb, one = weights(b, "b", m)
+        single |= one
+    mass_a = 1.0 if wa is None else float(wa.sum())
+    mass_b = mass_a if wb is None else float(wb.sum())
+    if wa is None:
+        mass_a = mass_b
+    slack = 1e-5 if single else 1e-7
+    if abs(mass_a - mass_b) > slack * max(mass_a, mass_b):
+        raise ValueError(
+            f"a and b must have equal sums to {slack:g} relative; they are {mass_a:.17g} and "
+            f"{mass_b:.17g}. Rescale one, for instance b * (a.sum() / b.sum())"
+        )
+    ua = np.full(n, 1.0 / n) if wa is None else wa / mass_a
+    ub = np.full(m, 1.0 / m) if wb is None else wb / mass_b
+    return ua, ub, mass_a, mass_a / mass_b
+
+
+def matrix(value: Any, name: str) -> NDArray[Any]:
+    """A nonempty 2-D float32 or float64 array, as given where the kernels can take it."""
+    array = to_numpy(value, name)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be a matrix (n, m); got shape {array.shape}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty; got shape {array.shape}")
+    out = as_float(array)
+    return out if out.flags.aligned else out.copy()
+
+
+def points(value: Any, name: str) -> NDArray[Any]:
+    """A nonempty, finite, row-major (n, d) float32 or float64 array."""
+    array = to_numpy(value, name)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape (n, d) or (n,); got {array.shape}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty; got shape {array.shape}")
+    out = np.ascontiguousarray(as_float(array))
+    bad = ~np.isfinite(out)
+    if bad.any():
+        flat, count = _first(bad)
+        i, k = divmod(flat, out.shape[1])
+        raise ValueError(
+            f"{name} must be finite; {name}[{i}, {k}] = {array[i, k]} ({count} of {out.size} entries)"
+        )
+    return out if out.flags.aligned else out.copy()
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_memory(size: int, what: str, remedy: str) -> None:
+    """MemoryError before the operating system has to step in."""
+    free = available_memory()
+    if size > free:
+        raise MemoryError(
+            f"{what} needs {size / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are available; {remedy}"
+        )

@@ -1,0 +1,127 @@
+"""Geometries: costs against SciPy, point clouds against their own dense matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import COSTS, clouds, marginal_error, pairwise
+
+import ot_fast as otf
+
+# around the widths of vectors and tiles
+SIZES = [(1, 1), (2, 3), (7, 8), (9, 7), (15, 17), (64, 63), (65, 64), (127, 129), (255, 257)]
+DIMENSIONS = [1, 2, 3, 4, 5, 8, 15, 16, 17, 64, 100]
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("d", DIMENSIONS)
+def test_costs_are_those_of_scipy(cost, dtype, d):
+    x, y = clouds(33, 70, d, seed=d, dtype=dtype)
+    cloud, expected = otf.PointCloud(x, y, cost=cost), pairwise(x, y, cost)
+    assert cloud.shape == (33, 70)
+    assert cloud.dtype == dtype
+    dense = cloud.to_dense()
+    assert dense.dtype == dtype
+    scale = max(1.0, expected.max())
+    tol = 32 * np.finfo(dtype).eps * scale
+    np.testing.assert_allclose(dense, expected, rtol=0, atol=tol)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize(("n", "m"), SIZES)
+@pytest.mark.parametrize("d", [2, 17])
+def test_cloud_solves_as_its_dense_matrix(cost, n, m, d):
+    x, y = clouds(n, m, d, seed=n + m)
+    cloud, C = otf.PointCloud(x, y, cost=cost), pairwise(x, y, cost)
+    reg = 0.2 * max(C.max(), 1e-3)
+    lazy, dense = (otf.sinkhorn(None, None, c, reg, tol=1e-12) for c in (cloud, C))
+    np.testing.assert_allclose(lazy.plan, dense.plan, rtol=0, atol=1e-10 / max(n, m))
+    fields = ("value", "value_linear", "dual_value", "lower_bound", "upper_bound")
+    got, expected = ([getattr(r, k) for k in fields] for r in (lazy, dense))
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * C.max())
+    P, ones = lazy.plan, np.ones(m)
+    np.testing.assert_allclose(lazy.plan_operator @ ones, P.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(lazy.sparse_plan(top_k=1).max(axis=1).toarray().ravel(), P.max(1))
+
+
+@pytest.mark.parametrize("method", ["scaling", "log"])
+@pytest.mark.parametrize("d", [2, 16, 64])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e7])
+def test_far_from_the_origin_nothing_cancels(method, d, offset):
+    x, y = clouds(40, 50, d, seed=3)
+    x, y = (np.round(v * 2**10) / 2**10 + offset for v in (x, y))  # the shift is exact
+    C = pairwise(x - offset, y - offset, "sqeuclidean")
+    reg = 0.01 * C.max()
+    r = otf.sinkhorn(
+        None, None, otf.PointCloud(x, y), reg, method=method, tol=1e-6, max_iter=20_000
+    )
+    assert marginal_error(r.plan, np.full(40, 1 / 40), np.full(50, 1 / 50)) <= 1e-6
+    gibbs = np.exp((r.f[:, None] + r.g - C) / reg) / 2000
+    np.testing.assert_allclose(r.plan, gibbs, rtol=1e-9, atol=1e-30)
+
+
+def test_squared_distances_of_near_points_are_not_rounding():
+    x = 1.0 + 1e-7 * np.arange(5.0)[:, None]
+    expected = pairwise(x, x, "sqeuclidean")
+    np.testing.assert_allclose(otf.PointCloud(x, x).to_dense(), expected, rtol=1e-6, atol=0)
+    for cost in ("sqeuclidean", "euclidean", "cityblock"):
+        assert not np.diag(otf.PointCloud(x, x, cost=cost).to_dense()).any()
+
+
+@given(st.integers(-140, 140), st.sampled_from(COSTS[:3]))
+def test_coordinates_of_any_scale(exponent, cost):
+    x, y = clouds(6, 7, 3, seed=4)
+    unit = otf.sinkhorn(None, None, otf.PointCloud(x, y, cost=cost), 2.0, tol=1e-12)
+    s = 10.0**exponent
+    cost_scale = s * s if cost == "sqeuclidean" else s
+    cloud = otf.PointCloud(s * x, s * y, cost=cost)
+    r = otf.sinkhorn(None, None, cloud, 2.0 * cost_scale, tol=1e-12)
+    np.testing.assert_allclose(r.plan, unit.plan, rtol=0, atol=1e-11)
+    assert r.value == pytest.approx(unit.value * cost_scale, rel=1e-9)
+
+
+def test_dense_cost_is_the_array():
+    C = np.random.default_rng(5).random((20, 30))
+    wrapped, plain = (otf.sinkhorn(None, None, c, 0.1) for c in (otf.DenseCost(C), C))
+    np.testing.assert_array_equal(wrapped.plan, plain.plan)
+    assert otf.DenseCost(C).shape == (20, 30)
+    assert otf.DenseCost(C).dtype == np.float64
+    np.testing.assert_array_equal(otf.DenseCost(C).to_dense(), C)
+
+
+def test_cloud_is_reusable_at_another_reg():
+    x, y = clouds(30, 20, 2)
+    cloud = otf.PointCloud(x, y)
+    first = otf.sinkhorn(None, None, cloud, 5.0).plan
+    otf.sinkhorn(None, None, cloud, 1.0)
+    np.testing.assert_array_equal(otf.sinkhorn(None, None, cloud, 5.0).plan, first)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_changing_coordinates_later_does_not_change_a_result(name):
+    x, y = clouds(30, 20, 2)
+    r = otf.sinkhorn(None, None, otf.PointCloud(x, y), 5.0)
+    twin = otf.sinkhorn(None, None, otf.PointCloud(x.copy(), y.copy()), 5.0)
+    {"x": x, "y": y}[name][:] = 0
+    np.testing.assert_array_equal(r.plan, twin.plan)
+    assert r.value == twin.value
+
+
+def test_changing_a_dense_cost_later_does_not_change_a_result():
+    C = np.random.default_rng(6).random((20, 30))
+    r, twin = (otf.sinkhorn(None, None, c, 0.1) for c in (C, C.copy()))
+    C[:] = 0
+    np.testing.assert_array_equal(r.plan, twin.plan)
+
+
+def test_more_pairs_than_32_bits_count():
+    n = 47_000  # n * n > 2^31
+    x = np.linspace(0, 1, n, dtype="float32")[:, None]
+    r = otf.sinkhorn(None, None, otf.PointCloud(x, x), 1e6, tol=1e-4)
+    assert r.converged
+    rows = r.plan_operator @ np.ones(n, "float32")
+    np.testing.assert_allclose(rows * n, 1, rtol=1e-4)
+    assert r.value_linear == pytest.approx(1 / 6, rel=1e-3)  # of two independent uniforms

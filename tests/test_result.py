@@ -1,0 +1,340 @@
+"""OTResult: every field against what NumPy makes of the plan, statuses, warnings."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from problems import entropic_value, marginal_error, random_problem
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+import ot_fast as otf
+
+REG = 0.02
+METHODS = ("scaling", "log")
+GEOMETRIES = ("dense", "cloud")
+
+
+def problem(geometry="dense", n=40, m=30, dtype="float64"):
+    a, b, C = random_problem(n, m, seed=21, dtype=dtype)
+    if geometry == "dense":
+        return a, b, C
+    rng = np.random.default_rng(22)
+    return a, b, otf.PointCloud(rng.random((n, 2)).astype(dtype), rng.random((m, 2)).astype(dtype))
+
+
+@pytest.fixture(params=GEOMETRIES)
+def solved(request):
+    a, b, C = problem(request.param)
+    cost = C if request.param == "dense" else C.to_dense()
+    return otf.sinkhorn(a, b, C, REG), a, b, cost
+
+
+# ---- fields -----------------------------------------------------------------------------------
+
+
+def test_fields_agree_with_the_plan(solved):
+    r, a, b, C = solved
+    value, linear = entropic_value(r.plan, a, b, C, REG)
+    assert r.value == pytest.approx(value, rel=1e-9)
+    assert r.value_linear == pytest.approx(linear, rel=1e-9)
+    assert r.dual_value == pytest.approx(a @ r.f + b @ r.g - REG * (r.plan.sum() - 1), rel=1e-9)
+    assert r.marginal_error == pytest.approx(marginal_error(r.plan, a, b), rel=1e-6, abs=1e-14)
+    assert r.gap == pytest.approx(r.upper_bound - r.lower_bound)
+    assert r.reg == REG
+    assert r.b_scale == pytest.approx(1, abs=1e-12)
+    assert r.method in METHODS
+
+
+def test_potentials_are_f_and_g_and_give_the_plan(solved):
+    r, a, b, C = solved
+    np.testing.assert_array_equal(r.potentials[0], r.f)
+    np.testing.assert_array_equal(r.potentials[1], r.g)
+    gibbs = np.outer(a, b) * np.exp((r.f[:, None] + r.g - C) / REG)
+    np.testing.assert_allclose(r.plan, gibbs, rtol=1e-10)
+
+
+def test_costly_fields_are_computed_once(solved):
+    r, *_ = solved
+    assert r.plan is r.plan
+
+
+def test_outputs_do_not_alias_inputs(solved):
+    r, a, b, C = solved
+    for output in (r.plan, r.f, r.g):
+        for given in (a, b, C):
+            assert not np.shares_memory(output, given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_history_records_the_solve(method):
+    a, b, C = problem()
+    r = otf.sinkhorn(a, b, C, REG, method=method)
+    assert set(r.history) == {"n_iter", "reg", "error", "dual_value", "elapsed"}
+    assert {v.ndim for v in r.history.values()} == {1}
+    assert len({len(v) for v in r.history.values()}) == 1
+    assert (np.diff(r.history["n_iter"]) > 0).all()
+    assert (np.diff(r.history["elapsed"]) >= 0).all()
+    assert r.history["n_iter"][-1] <= r.n_iter
+    assert r.history["reg"][-1] == REG
+    assert r.history["error"][-1] <= 1e-9 < r.history["error"][0]
+    assert r.history["dual_value"][-1] == pytest.approx(r.value, rel=1e-8)
+
+
+def test_b_is_rescaled_to_the_mass_of_a_and_says_so():
+    a, b, C = problem()
+    r = otf.sinkhorn(a, b * (1 - 5e-8), C, REG)
+    assert r.b_scale == pytest.approx(1 / (1 - 5e-8), abs=1e-14)
+    np.testing.assert_allclose(r.plan.sum(0), b, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(r.plan.sum(1), a, rtol=0, atol=1e-9)
+
+
+def test_repr_tells_the_outcome():
+    a, b, C = problem()
+    text = repr(otf.sinkhorn(a, b, C, REG))
+    for part in ("OTResult", "40", "30", "converged"):
+        assert part in text
+    r = otf.sinkhorn(a, b, C, REG, max_iter=1, on_fail="ignore")
+    assert "max_iter" in repr(r)
+    assert len(repr(r)) < 500
+
+
+# ---- statuses ---------------------------------------------------------------------------------
+
+UNFINISHED = {
+    "no sweep": ({"max_iter": 0}, otf.Status.MAX_ITER),
+    "two sweeps": ({"max_iter": 2}, otf.Status.MAX_ITER),
+    "no time": ({"time_limit": 0.0, "tol": 1e-13}, otf.Status.TIME_LIMIT),
+    "unreachable tolerance": ({"tol": 0.0}, otf.Status.STALLED),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("case", UNFINISHED)
+def test_unfinished_solve_is_flagged_and_finite(method, geometry, case):
+    options, status = UNFINISHED[case]
+    a, b, C = problem(geometry)
+    r = otf.sinkhorn(a, b, C, REG * 5, method=method, on_fail="ignore", **options)
+    assert r.status == status
+    assert not r.converged
+    assert np.isfinite(r.plan).all()
+    assert r.marginal_error == pytest.approx(marginal_error(r.plan, a, b), rel=1e-6, abs=1e-15)
+    assert r.n_iter < 10_000
+    if "max_iter" in options:
+        assert len(r.history["n_iter"]) == options["max_iter"]
+
+
+def test_status_is_a_string():
+    assert otf.Status.CONVERGED == "converged"
+    assert isinstance(otf.Status.STALLED, str)
+    assert {s.name for s in otf.Status} == {"CONVERGED", "MAX_ITER", "TIME_LIMIT", "STALLED"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_time_limit_is_kept(method):
+    *_, C = random_problem(1500, 1500, seed=23)
+    r = otf.sinkhorn(
+        None, None, C, 1e-6, method=method, time_limit=0.3, max_iter=10**9, on_fail="ignore"
+    )
+    assert r.status == otf.Status.TIME_LIMIT
+    assert 0.2 <= r.history["elapsed"][-1] <= 0.8
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-12])
+@pytest.mark.parametrize("method", METHODS)
+def test_converged_means_the_plan_meets_the_tolerance(method, tol):
+    a, b, C = problem()
+    r = otf.sinkhorn(a, b, C, 0.1, method=method, tol=tol)
+    assert r.converged
+    assert r.status == otf.Status.CONVERGED
+    assert marginal_error(r.plan, a, b) <= tol + 1e-15
+
+
+def test_looser_tolerance_takes_fewer_passes():
+    passes = [otf.sinkhorn(*problem(), REG, tol=tol).n_iter for tol in (1e-2, 1e-5, 1e-8)]
+    assert passes == sorted(set(passes))
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [("float64", 1e-9), ("float32", 1e-6)])
+def test_default_tolerance(dtype, tol):
+    a, b, C = problem(dtype=dtype)
+    r = otf.sinkhorn(a, b, C, 0.5)
+    assert r.converged
+    assert r.history["error"][-1] <= tol
+    assert r.n_iter == otf.sinkhorn(a, b, C, 0.5, tol=tol).n_iter
+
+
+# ---- what is said when it did not converge ----------------------------------------------------
+
+
+def test_one_warning_that_gives_error_and_advice():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        r = otf.sinkhorn(*problem(), REG, max_iter=3)
+    (warning,) = caught
+    assert warning.category is otf.ConvergenceWarning
+    assert issubclass(otf.ConvergenceWarning, UserWarning)
+    assert warning.filename == __file__  # the caller's line, not the library's
+    text = str(warning.message)
+    assert f"{r.marginal_error:.1e}"[:3] in text
+    assert "max_iter" in text
+    assert r.message
+    assert r.message in text or text in r.message
+
+
+def test_on_fail_raise():
+    with pytest.raises(otf.ConvergenceError, match="max_iter"):
+        otf.sinkhorn(*problem(), REG, max_iter=3, on_fail="raise")
+    assert not issubclass(otf.ConvergenceError, (RuntimeError, ValueError))
+    assert otf.sinkhorn(*problem(), REG, on_fail="raise").converged
+
+
+@pytest.mark.parametrize("on_fail", ["ignore", "warn"])
+def test_nothing_is_printed(on_fail, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        r = otf.sinkhorn(*problem(), REG, max_iter=3, on_fail=on_fail)
+    assert not r.converged
+    assert capfd.readouterr() == ("", "")
+
+
+# ---- sparse plans -----------------------------------------------------------------------------
+
+
+def dense_kept(P, option, amount):
+    if option == "threshold":
+        return np.where(amount <= P, P, 0)
+    if option == "top_k":
+        rank = np.argsort(np.argsort(-P, axis=1), axis=1)
+        return np.where(rank < amount, P, 0)
+    order = np.argsort(-P, axis=None)
+    held = np.cumsum(P.ravel()[order]) - P.ravel()[order]
+    kept = np.zeros(P.size)
+    chosen = order[held < amount * P.sum()]
+    kept[chosen] = P.ravel()[chosen]
+    return kept.reshape(P.shape)
+
+
+KEPT = [
+    ("threshold", 1e-4),
+    ("threshold", 0.0),
+    ("threshold", 10.0),
+    ("top_k", 1),
+    ("top_k", 7),
+    ("top_k", 30),
+    ("mass", 0.5),
+    ("mass", 0.999),
+    ("mass", 1.0),
+]
+
+
+@pytest.mark.parametrize(("option", "amount"), KEPT)
+def test_sparse_plan(solved, option, amount):
+    r, *_ = solved
+    kept = r.sparse_plan(**{option: amount})
+    assert isinstance(kept, sparse.csr_array)
+    assert kept.shape == r.plan.shape
+    assert kept.has_canonical_format
+    expected = dense_kept(r.plan, option, amount)
+    if (option, amount) == ("mass", 1.0):  # which of the last entries are kept is rounding
+        np.testing.assert_allclose(kept.toarray(), expected, rtol=0, atol=1e-15)
+    else:
+        np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sparse_plan_keeps_the_dtype(dtype):
+    r = otf.sinkhorn(*problem(dtype=dtype), 0.5)
+    assert r.sparse_plan(top_k=2).dtype == dtype
+
+
+def test_sparse_plan_with_forbidden_pairs_and_zero_weights():
+    a, b, C = problem(n=12, m=9)
+    C[0, 1:] = C[1:5, 0] = np.inf
+    a[0], a[11], b[8] = b[0] / 2, 0, 0
+    a, b = a / a.sum(), b / b.sum()
+    a[0] = b[0] / 2
+    a[1:] *= (1 - a[0]) / a[1:].sum()
+    r = otf.sinkhorn(a, b, C, 0.5)
+    for option, amount in [("threshold", 1e-9), ("top_k", 3), ("mass", 0.9)]:
+        got = r.sparse_plan(**{option: amount}).toarray()
+        np.testing.assert_allclose(got, dense_kept(r.plan, option, amount), rtol=1e-12)
+
+
+TIES = {"top_k": 2, "threshold": 1 / 36, "mass": 0.5}
+
+
+@pytest.mark.parametrize("option", TIES)
+def test_sparse_plan_of_ties(option):
+    r = otf.sinkhorn(None, None, np.zeros((6, 6)), 1.0)  # every entry is 1/36
+    kept = r.sparse_plan(**{option: TIES[option] * (1 - 1e-12) if option != "top_k" else 2})
+    expected = {"top_k": 12, "threshold": 36, "mass": 18}[option]
+    assert kept.nnz == expected
+    if option == "top_k":
+        assert (np.diff(kept.indptr) == 2).all()
+
+
+BAD_KEPT = [
+    ({}, ValueError),
+    ({"threshold": 0.1, "top_k": 2}, ValueError),
+    ({"threshold": -1.0}, ValueError),
+    ({"threshold": np.nan}, ValueError),
+    ({"top_k": 0}, ValueError),
+    ({"top_k": "3"}, TypeError),
+    ({"mass": 0.0}, ValueError),
+    ({"mass": 1.5}, ValueError),
+    ({"mass": "all"}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("options", "error"), BAD_KEPT)
+def test_sparse_plan_rejects(options, error):
+    r = otf.sinkhorn(*problem(), 0.5)
+    with pytest.raises(error, match="|".join(options) or "threshold"):
+        r.sparse_plan(**options)
+
+
+# ---- plan_operator ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("columns", [None, 1, 3, 40])
+def test_plan_operator(geometry, dtype, columns):
+    r = otf.sinkhorn(*problem(geometry, dtype=dtype), 0.5)
+    operator, rng = r.plan_operator, np.random.default_rng(24)
+    assert isinstance(operator, LinearOperator)
+    assert (operator.shape, operator.dtype) == (r.plan.shape, r.plan.dtype)
+    tail = () if columns is None else (columns,)
+    V, W = rng.normal(size=(30, *tail)), rng.normal(size=(40, *tail))
+    P, tol = r.plan.astype(float), {"float64": 1e-14, "float32": 1e-6}[dtype]
+    np.testing.assert_allclose(operator @ V, P @ V, rtol=0, atol=tol)
+    np.testing.assert_allclose(operator.T @ W, P.T @ W, rtol=0, atol=tol)
+    np.testing.assert_allclose(operator.H @ W, P.T @ W, rtol=0, atol=tol)
+    strided = np.asfortranarray(np.repeat(V, 2, axis=0))[::2]
+    np.testing.assert_allclose(operator @ strided, P @ V, rtol=0, atol=tol)
+
+
+def test_plan_operator_checks_its_operand():
+    operator = otf.sinkhorn(*problem(), 0.5).plan_operator
+    with pytest.raises(ValueError, match=r"(?i)dimension|shape"):
+        operator @ np.ones(31)
+
+
+# ---- figure -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_plot(geometry, tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = otf.sinkhorn(*problem(geometry), REG).plot()
+    assert isinstance(figure, Figure)
+    assert figure.axes
+    figure.savefig(tmp_path / "plan.png")
+    assert np.asarray(Image.open(tmp_path / "plan.png")).std() > 1
