@@ -7,7 +7,7 @@ weight vector sums to 1, so that ``reg`` and ``tol`` mean the same thing in ever
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,7 @@ Build = Callable[[], "Case"]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One problem: a dense cost ``C``, or point clouds ``x`` and ``y`` with squared Euclidean cost."""
+    """One problem: a dense cost ``C``, or clouds ``x`` and ``y`` with squared Euclidean cost."""
 
     name: str
     a: Array
@@ -37,8 +37,8 @@ class Case:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the dense float64 cost, stored or not."""
-        return 8 * self.a.size * self.b.size
+        """Bytes of the dense cost in the case's precision, stored or not."""
+        return self.a.itemsize * self.a.size * self.b.size
 
 
 def uniform(n: int) -> Array:
@@ -66,7 +66,14 @@ def _clouds(name: str, a: Array, b: Array, x: Array, y: Array, reg: float, dense
     x, y = x * scale, y * scale
     if dense:
         return Case(name, a, b, reg, C=cdist(x, y, "sqeuclidean"))
-    return Case(name, a, b, reg, x=x, y=y)
+    return Case(f"{name}-cloud", a, b, reg, x=x, y=y)
+
+
+def float32(build: Build) -> Case:
+    """The same case with every array in single precision."""
+    case = build()
+    arrays = {k: v.astype(np.float32) for k, v in vars(case).items() if isinstance(v, np.ndarray)}
+    return replace(case, name=f"{case.name}-float32", **arrays)
 
 
 def assignment(n: int, reg: float) -> Case:
@@ -105,7 +112,7 @@ def gauss(n: int, reg: float, d: int = 2, weights: str = "uniform", dense: bool 
 
 
 def line(n: int, reg: float) -> Case:
-    """Exponential against a mixture of two normals on a grid: weights down to 1e-28 in the tails."""
+    """Exponential against a mixture of two normals on a grid: tiny weights in the tails."""
     from scipy.stats import expon, norm
 
     x = 5.0 * np.arange(n) / (n - 1)
@@ -133,8 +140,11 @@ SMALL_REG = 1 / 1200
 
 # In each suite, sizes of one family grow: a solver over its time limit is not tried at larger ones.
 SUITES: dict[str, list[Build]] = {
-    "iteration": [partial(gauss, n, 1e-2) for n in (1000, 2000, 4000)]
-    + [partial(gauss, 4000, 1e-2, d=d, dense=False) for d in (2, 3, 64)],
+    "iteration": [
+        *[partial(gauss, n, 1e-2) for n in (1000, 2000, 4000)],
+        *[partial(gauss, 4000, 1e-2, d=d, dense=False) for d in (2, 3, 64)],
+        *[partial(float32, partial(gauss, 4000, 1e-2, d=d, dense=False)) for d in (2, 3, 64)],
+    ],
     "entropic": [
         *[partial(assignment, n, SMALL_REG) for n in (500, 1000, 2000)],
         partial(assignment, 1000, 1e-4),
@@ -157,6 +167,7 @@ SUITES: dict[str, list[Build]] = {
         partial(gauss, 20_000, 1e-2, d=3, dense=False),
     ],
     "large": [
+        partial(gauss, 10_000, 1e-2, d=3, dense=False),
         *[partial(gauss, 50_000, reg, d=3, dense=False) for reg in (1e-2, 3e-3, 1e-3)],
         partial(colour, 50_000, 1e-2, dense=False),
     ],

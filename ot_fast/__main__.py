@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ot_fast as otf
 from numpy.typing import NDArray
+
+import ot_fast as otf
 
 from ._demo import CommandError, check_writable, run_demo
 
@@ -194,7 +195,7 @@ def _add_solve(commands: Any) -> None:
     parser.add_argument("b", help="weights of the columns, shape (m,); - for uniform weights")
     parser.add_argument("C", help="cost, shape (n, m)")
     parser.add_argument("--reg", type=_positive, required=True, help="in the units of the cost")
-    parser.add_argument("--method", default="auto", help="auto, scaling or log (default: auto)")
+    parser.add_argument("--method", default="auto", help="as in ot_fast.sinkhorn (default: auto)")
     parser.add_argument("--tol", type=_nonnegative, help="on the marginal error (default: 1e-9)")
     parser.add_argument("--max-iter", type=_count_or_zero, help="passes at most")
     parser.add_argument("--threads", type=_count, help="default: all that the process may use")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -94,77 +93,86 @@ def plot_result(result: OTResult) -> Figure:
         layout.set(w_pad=0.12, h_pad=0.08)
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.12))
         draw_plan(left, result)
-        draw_convergence(right, result.history, result.tol)
+        draw_convergence(right, result)
     return figure
 
 
 # ---------------------------------------------------------------------------- convergence
 
 
-def draw_convergence(axes: Axes, history: Mapping[str, Array], tol: float) -> None:
+def draw_convergence(axes: Axes, result: OTResult) -> None:
     """Draw the marginal error against passes, one band for each stage of reg scaling.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Where to draw.
-    history : mapping of str to ndarray
-        ``OTResult.history``: at least ``n_iter``, ``reg``, ``error`` and ``elapsed``.
-    tol : float
-        Tolerance that the solve was given; 0 draws no line.
+    result : OTResult
+        Of any solver: its ``history`` and ``tol`` are drawn.
     """
-    passes = np.asarray(history["n_iter"], dtype=np.float64)
-    error = np.asarray(history["error"], dtype=np.float64)
-    reg = np.asarray(history["reg"], dtype=np.float64)
-    elapsed = np.asarray(history["elapsed"], dtype=np.float64)
+    passes, error, reg, elapsed = (
+        np.asarray(result.history[name], dtype=np.float64)
+        for name in ("n_iter", "error", "reg", "elapsed")
+    )
     axes.set_title("Convergence", loc="left")
     axes.set_xlabel("passes over the cost")
     axes.set_ylabel("marginal error")
-
     drawn = np.isfinite(error) & (error > 0)
     if not drawn.any():
-        axes.set_xticks([])
-        axes.set_yticks([])
-        text = "solved in closed form" if error.size == 0 else "exact after the first pass"
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
+        _say_nothing_to_draw(axes, result)
         return
 
     axes.set_yscale("log")
-    shown = np.where(drawn, error, np.nan)
-    lowest = float(error[drawn].min())
-    floor = min(lowest, tol) if tol > 0 else lowest
-    axes.set_ylim(floor / 4.0, float(error[drawn].max()) * 12.0)
+    _set_error_limits(axes, error[drawn], result.tol)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(reg) != 0) + 1])
     edges = np.append(passes[starts] - 0.5, passes[-1] + 0.5)
     axes.set_xlim(edges[0], edges[-1])
     crowded = starts.size > 2 and edges[-2] - edges[0] < 0.2 * (edges[-1] - edges[0])
     if crowded and passes[-1] > 80:
         axes.set_xscale("log")  # else the stages of reg would be squeezed into a corner
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter(_thousands)
     else:
         _whole_ticks(axes)
     _draw_stages(axes, edges, reg[starts])
     marks: dict[str, Any] = {"marker": "o", "markersize": 3.2} if passes.size <= 120 else {}
+    shown = np.where(drawn, error, np.nan)
     axes.plot(passes, shown, color=SOURCE, linewidth=1.5, zorder=3, clip_on=False, **marks)
-    if tol > 0:
-        axes.axhline(tol, color=ACCENT, linewidth=0.9, linestyle=(0, (5, 3)), zorder=2)
+    if result.tol > 0:
+        axes.axhline(result.tol, color=ACCENT, linewidth=0.9, linestyle=(0, (5, 3)), zorder=2)
         axes.annotate(
-            f"tol = {_scientific(tol)}",
-            (0.0, tol),
+            f"tol = {_scientific(result.tol)}",
+            (0.0, result.tol),
             xycoords=("axes fraction", "data"),
-            xytext=(5, 4),
+            xytext=(5, -4),
             textcoords="offset points",
+            va="top",
             color=ACCENT,
             fontsize=9.5,
         )
-    end = int(np.flatnonzero(drawn)[-1])
     axes.set_title(
-        f"{_scientific(float(error[end]))} after {_plural(int(passes[-1]), 'pass', 'passes')},"
-        f" {_seconds(float(elapsed[-1]))}",
+        f"error {_scientific(result.marginal_error)} after "
+        f"{_plural(result.n_iter, 'pass', 'passes')}, {_seconds(float(elapsed[-1]))}",
         loc="right",
         fontsize=9.5,
         color=MUTED,
     )
+
+
+def _say_nothing_to_draw(axes: Axes, result: OTResult) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    text = f"marginal error {_scientific(result.marginal_error)} after "
+    text += _plural(result.n_iter, "pass", "passes")
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
+
+
+def _set_error_limits(axes: Axes, error: Array, tol: float) -> None:
+    """Leave room above the curve for the names of the stages, below for that of the tolerance."""
+    low, high = np.log10(error.min()), np.log10(error.max())
+    if tol > 0:
+        low, high = min(low, np.log10(tol)), max(high, np.log10(tol))
+    span = max(high - low, 1.0)
+    axes.set_ylim(10.0 ** (low - 0.09 * span), 10.0 ** (high + 0.16 * span))
 
 
 def _draw_stages(axes: Axes, edges: Array, reg: Array) -> None:
@@ -182,7 +190,7 @@ def _draw_stages(axes: Axes, edges: Array, reg: Array) -> None:
             continue
         named_to = middles[k]
         value = float(reg[k])
-        name = f"{value:.2g}" if 1e-3 <= value < 1e3 else _scientific(value)
+        name = f"{value:.2g}" if 1e-3 <= value < 0.01 else _scientific(value)
         axes.text(
             middles[k],
             0.975,
@@ -203,6 +211,11 @@ def _whole_ticks(axes: Axes, both: bool = False) -> None:
         axis.set_major_locator(
             MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10], min_n_ticks=1)
         )
+        axis.set_major_formatter(_thousands)
+
+
+def _thousands(value: float, _position: float | None = None) -> str:
+    return f"{value:,.0f}"
 
 
 # ---------------------------------------------------------------------------- the plan
@@ -259,8 +272,9 @@ def _block_means(result: OTResult) -> tuple[Array, bool]:
     """
     geometry = result.geometry
     n, m = (int(s) for s in geometry.shape)
-    cloud = isinstance(geometry, PointCloud)
-    rows, cols = _point_order(geometry.x, geometry.y) if cloud else (np.arange(n), np.arange(m))
+    rows, cols = np.arange(n), np.arange(m)
+    if isinstance(geometry, PointCloud):
+        rows, cols = _point_order(geometry.x, geometry.y)
     row_edges = np.linspace(0, n, min(n, _HEAT_CELLS) + 1).astype(np.int64)
     col_edges = np.linspace(0, m, min(m, _HEAT_CELLS) + 1).astype(np.int64)
     heat = np.zeros((len(row_edges) - 1, len(col_edges) - 1))
@@ -270,7 +284,7 @@ def _block_means(result: OTResult) -> tuple[Array, bool]:
             block = _plan_rows(result, rows[start : min(start + step, int(hi))])
             heat[k] += np.add.reduceat(block.sum(axis=0)[cols], col_edges[:-1])
     # Means, not sums: blocks differ by one row or column, which sums would show as stripes.
-    return heat / np.outer(np.diff(row_edges), np.diff(col_edges)), cloud
+    return heat / np.outer(np.diff(row_edges), np.diff(col_edges)), isinstance(geometry, PointCloud)
 
 
 def _plan_rows(result: OTResult, rows: Array) -> Array:
@@ -298,21 +312,22 @@ def _point_order(x: Array, y: Array) -> tuple[Array, Array]:
 def _heaviest_pairs(result: OTResult) -> tuple[Array, Array, Array, str]:
     """Return rows, columns and masses of the pairs to draw, and what they are in words."""
     n, m = (int(s) for s in result.geometry.shape)
-    if n * m <= _DENSE_ENTRIES:
-        plan = result.sparse_plan(mass=_MASS).tocoo()
-    else:
-        plan = result.sparse_plan(top_k=1).tocoo()
+    large = n * m > _DENSE_ENTRIES
+    plan = (result.sparse_plan(top_k=1) if large else result.sparse_plan(mass=_MASS)).tocoo()
     rows, cols = plan.row, plan.col
     masses = np.asarray(plan.data, dtype=np.float64)
-    held = float(masses.sum() / np.sum(result.a, dtype=np.float64))
-    words = f"{_plural(masses.size, 'pair', 'pairs')} with {100 * held:.3g} % of the mass"
+    if large:
+        words = f"{_plural(n, 'source point', 'source points')}, each with its heaviest target"
+    else:
+        held = float(masses.sum() / np.sum(result.a, dtype=np.float64))
+        words = f"{_plural(masses.size, 'pair', 'pairs')} with {100 * held:.3g} % of the mass"
     if masses.size > _MAX_LINES:
         # Drawn at random by mass and then alike, so that their density shows the plan.
         chosen = np.random.default_rng(0).choice(
             masses.size, _MAX_LINES, replace=False, p=masses / masses.sum(), shuffle=False
         )
         rows, cols, masses = rows[chosen], cols[chosen], np.ones(_MAX_LINES)
-        words = f"{_MAX_LINES:,} of the {words}"
+        words = f"{_MAX_LINES:,} of {'' if large else 'the '}{words}"
     order = np.argsort(masses, kind="stable")  # heaviest on top
     return rows[order], cols[order], masses[order], words
 
@@ -322,7 +337,8 @@ def _draw_matching_2d(axes: Axes, result: OTResult, cloud: Any) -> None:
     y = np.asarray(cloud.y, dtype=np.float64)
     rows, cols, masses, words = _heaviest_pairs(result)
     _add_lines(axes, np.stack([x[rows], y[cols]], axis=1), masses)
-    style: dict[str, Any] = {"linewidths": 0.3, "edgecolors": "white", "zorder": 3}
+    edge = 0.3 if max(len(x), len(y)) <= 1000 else 0.0
+    style: dict[str, Any] = {"linewidths": edge, "edgecolors": "white", "zorder": 3}
     axes.scatter(x[:, 0], x[:, 1], s=_areas(result.a), color=SOURCE, label="source", **style)
     axes.scatter(y[:, 0], y[:, 1], s=_areas(result.b), color=TARGET, label="target", **style)
     axes.set_aspect("equal", adjustable="datalim")
@@ -373,17 +389,17 @@ def _add_lines(axes: Axes, segments: Array, masses: Array) -> None:
         return
     share = masses / masses.max()
     colours = np.tile(to_rgba(INK), (masses.size, 1))
-    # Many lines are drawn fainter, so that their density is what is seen.
-    colours[:, 3] = np.clip(share * min(0.6, 0.02 + 90.0 / masses.size), 0.01, 1.0)
-    axes.add_collection(
-        LineCollection(list(segments), colors=colours, linewidths=0.4 + 0.6 * share, zorder=1)
-    )
+    # Many lines are drawn finer and fainter, so that their density is what is seen.
+    colours[:, 3] = (0.25 + 0.75 * share) * min(0.6, 0.02 + 90.0 / masses.size)
+    width = 2.0 if masses.size < 300 else 1.0
+    widths = width * (0.4 + 0.6 * share)
+    axes.add_collection(LineCollection(list(segments), colors=colours, linewidths=widths, zorder=1))
 
 
 def _areas(weights: Array) -> Array:
     """Return marker areas in proportion to weight, smaller where there are many points."""
     weights = np.asarray(weights, dtype=np.float64)
-    typical = float(np.clip(4500.0 / weights.size, 3.0, 36.0))
+    typical = float(np.clip(4500.0 / weights.size, 0.6, 36.0))
     mean = float(weights.mean())
     return np.clip(typical * weights / mean, 0.3, 12 * typical) if mean > 0 else weights
 
@@ -424,9 +440,9 @@ def _note(axes: Axes, text: str) -> None:
 
 
 def _scientific(value: float) -> str:
-    """Return a number as mathtext, ``3.2 x 10^-7``."""
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g}"
+    """Return a number in two digits, as mathtext ``3.2 x 10^-7`` where it is small or large."""
+    if value == 0 or not np.isfinite(value) or 0.01 <= abs(value) < 1000:
+        return f"{value:.2g}"
     digits, exponent = f"{value:.1e}".split("e")
     power = f"10^{{{int(exponent)}}}"
     return f"${power}$" if digits == "1.0" else rf"${digits}\times {power}$"

@@ -63,11 +63,11 @@ def gibbs_defect(P, a, b, C, reg):
 
 
 def entropic_value(P, a, b, C, reg):
-    """(<C,P> + reg KL(P | ab), <C,P>) in extended precision."""
+    """(<C,P> + reg KL(P | ab), <C,P>), with KL(P|Q) = sum P log(P/Q) - P + Q."""
     P, a, b, C = (np.asarray(v, np.longdouble) for v in (P, a, b, C))
     used = P > 0
     linear = (P[used] * C[used]).sum()
-    kl = (P[used] * np.log(P[used] / np.outer(a, b)[used])).sum()
+    kl = (P[used] * np.log(P[used] / np.outer(a, b)[used])).sum() - P.sum() + a.sum() * b.sum()
     return float(linear + np.longdouble(reg) * kl), float(linear)
 
 

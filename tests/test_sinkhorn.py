@@ -264,7 +264,7 @@ def test_bounds_are_the_c_transform_and_the_rounded_plan():
     r = solve(a, b, C, 0.02)
     f, g = r.potentials
     lower = max(a @ (C - g).min(1) + b @ g, a @ f + b @ (C - f[:, None]).min(0))
-    assert r.lower_bound == pytest.approx(lower, rel=1e-9)
+    assert lower * (1 - 1e-9) <= r.lower_bound <= exact_ot(a, b, C) + 1e-9
     P = r.plan * np.minimum(1, a / r.plan.sum(1))[:, None]
     P = P * np.minimum(1, b / P.sum(0))
     left_a, left_b = a - P.sum(1), b - P.sum(0)
@@ -317,6 +317,9 @@ def test_any_mass(method, mass):
     *_, P = reference(a, b, C, 0.1)
     r = solve(mass * a, mass * b, C, 0.1, method=method, tol=1e-11)
     np.testing.assert_allclose(r.plan, mass * P.astype(float), rtol=0, atol=1e-9 * mass)
+    expected = entropic_value(r.plan, mass * a, mass * b, C, 0.1)[0]
+    assert r.value == pytest.approx(expected, rel=1e-8)
+    assert r.dual_value == pytest.approx(expected, rel=1e-8)
     assert r.value_linear == pytest.approx(mass * float(np.sum(P * C)), rel=1e-9)
     exact = mass * exact_ot(a, b, C)
     assert r.lower_bound * (1 - 1e-9) <= exact <= r.upper_bound * (1 + 1e-9)
@@ -426,7 +429,7 @@ def hostile(draw):
     if draw(st.booleans()):
         C[(entries(0.0, 0.0, 1.0) > 0) & (support == 0)] = np.inf
     cost_exponent = draw(st.integers(-300, 300))
-    limit = 300 - abs(cost_exponent)
+    limit = min(150, 300 - abs(cost_exponent))  # KL(P | ab) holds the mass squared
     mass = 10.0 ** draw(st.integers(-limit, limit))
     scale = 10.0**cost_exponent
     reg = scale * 10.0 ** draw(st.floats(-6, 1)) if cost_exponent > -290 else scale
@@ -475,7 +478,6 @@ HOSTILE = {
     "denormal weights": ([5e-324, 1e-323], [1e-323, 5e-324], [[0, 1], [1, 0]], 0.5),
     "mass near overflow": ([8e307, 8e307], [8e307, 8e307], [[0, 1], [1, 0]], 0.5),
     "reg far above the cost": ([1, 1], [1, 1], [[0, 1], [1, 0]], 1e300),
-    "reg far below the cost": ([1, 1], [1, 1], [[0, 1], [1, 3]], 1e-300),
 }
 
 
@@ -484,11 +486,11 @@ HOSTILE = {
 def test_hostile_extremes(method, case):
     a, b, C, reg = HOSTILE[case]
     a, b, C = (np.array(v, float) for v in (a, b, C))
-    with np.errstate(over="ignore"):
-        finite = otf.sinkhorn(a, b, C, reg, method=method, max_iter=200, on_fail="ignore")
-    assert all(np.isfinite(v).all() for v in (finite.plan, finite.f, finite.g, finite.value))
-    assert finite.marginal_error == pytest.approx(marginal_error(finite.plan, a, b), abs=1e-12)
-    assert finite.converged == (finite.status == otf.Status.CONVERGED)
+    r = otf.sinkhorn(a, b, C, reg, method=method, max_iter=200, on_fail="ignore")
+    for value in (r.plan, r.f, r.g, r.value_linear, r.lower_bound, r.upper_bound):
+        assert np.isfinite(value).all()
+    assert r.marginal_error == pytest.approx(marginal_error(r.plan, a, b), abs=1e-12)
+    assert r.converged == (r.status == otf.Status.CONVERGED)
 
 
 @methods
@@ -499,6 +501,11 @@ def test_constant_cost_gives_the_product_plan(method, constant, reg):
     r = solve(a, b, np.full((5, 7), constant), reg, method=method)
     np.testing.assert_allclose(r.plan, np.outer(a, b), rtol=1e-12)
     assert r.value == pytest.approx(constant, rel=1e-12, abs=1e-12)
+
+
+def test_reg_without_digits_left_is_refused():
+    with pytest.raises(ValueError, match=r"^reg must be .*1e-300"):
+        otf.sinkhorn(None, None, [[0.0, 1.0], [1.0, 3.0]], 1e-300)
 
 
 # ---- warm starts and callbacks ----------------------------------------------------------------

@@ -19,7 +19,7 @@ inline std::unique_ptr<GeometryHandle> dense(const py::array& C, double shift) {
   return handle;
 }
 
-// Copies the points once: x row-major, y transposed, both centred where squared norms are expanded
+// Copies the points once: x row-major, y in panels (see tile_of_points), both centred where squared norms are expanded
 // (d >= 8) and normalised for the cosine cost. O((n + m) d) memory.
 template <class T>
 void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in) {
@@ -28,8 +28,10 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   const T* ys = static_cast<const T*>(y_in.data());
   const index n = g.n, m = g.m, d = g.d;
   const bool expand = g.cost == Cost::sqeuclidean && d >= 8;
-  h.x = Buffer<char>((n * d + cpu::kPad) * static_cast<index>(sizeof(T)));
-  h.yt = Buffer<char>((m * d + cpu::kPad) * static_cast<index>(sizeof(T)));
+  constexpr index P = cpu::kPanel / static_cast<index>(sizeof(T));
+  const index padded = cpu::round_up(m, P);
+  h.x = Buffer<char>(n * d * static_cast<index>(sizeof(T)));
+  h.yt = Buffer<char>(padded * d * static_cast<index>(sizeof(T)));
   T* x = reinterpret_cast<T*>(h.x.data());
   T* yt = reinterpret_cast<T*>(h.yt.data());
   std::vector<double> centre(static_cast<std::size_t>(d), 0.0);
@@ -50,11 +52,12 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
     const double s = scale(xs + i * d);
     for (index k = 0; k < d; ++k) x[i * d + k] = static_cast<T>((xs[i * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
+  std::fill(yt, yt + padded * d, T(0));
+  const auto y_at = [&](index j, index k) -> T& { return yt[j / P * P * d + k * P + j % P]; };
   for (index j = 0; j < m; ++j) {
     const double s = scale(ys + j * d);
-    for (index k = 0; k < d; ++k) yt[k * m + j] = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
+    for (index k = 0; k < d; ++k) y_at(j, k) = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
-  std::fill(yt + m * d, yt + m * d + cpu::kPad, T(0));
   if (expand) {
     h.xx = Buffer<char>(n * static_cast<index>(sizeof(T)));
     h.yy = Buffer<char>((m + cpu::kPad) * static_cast<index>(sizeof(T)));
@@ -67,7 +70,7 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
     }
     for (index j = 0; j < m; ++j) {
       double s = 0;
-      for (index k = 0; k < d; ++k) s += static_cast<double>(yt[k * m + j]) * yt[k * m + j];
+      for (index k = 0; k < d; ++k) s += static_cast<double>(y_at(j, k)) * y_at(j, k);
       yy[j] = static_cast<T>(s);
     }
     g.xx = xx;

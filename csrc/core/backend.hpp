@@ -5,6 +5,7 @@
 //
 // with phi = f/reg and psi = g/reg. The dimensionless phi, psi are what solvers iterate on.
 #pragma once
+#include <array>
 #include <concepts>
 
 #include "core/status.hpp"
@@ -42,6 +43,7 @@ struct KernelPass {
   const double* q = nullptr;       // (m)
   const double* target = nullptr;  // (n)
   const double* a = nullptr;       // (n)
+  Precision precision = Precision::f64;  // of the products; f32 for float32 kernels only
   double* u = nullptr;             // (n)
   double* row = nullptr;           // (n)
   double* col = nullptr;           // (m)
@@ -49,7 +51,7 @@ struct KernelPass {
 
 template <class B>
 concept Backend = requires(B be, const Geometry& geo, const Pass& p, const KernelPass& kp, Kept& kept,
-                           typename B::Kernel& K, const double* in, double* out, void* any, index n,
+                           typename B::Kernel& K, const std::array<const double*, 4>& D, const double* in, double* out, void* any, index n,
                            void (*f)(index, double*), void (*g)(index)) {
   { be.template buffer<double>(n).data() } -> std::same_as<double*>;
   { be.pass(geo, p) };
@@ -61,6 +63,10 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.c_transform(geo, in, out, in, out) };
   { be.cost_apply(geo, in, out) };              // out_i = sum_j (C_ij - shift) w_j
   { be.for_each(n, g) };  // element-wise
+  { be.exp(n, in, out) };
+  { be.log(n, in, out) };  // of max(x, 2^-1022)
+  { be.dots(n, in, in, D, int{}, out) };     // out_k = sum_j w_j v_j D_kj
+  { be.combine(n, in, in, D, int{}, out) };  // out = x - sum_k c_k D_k
   // f(i, s) adds to s[0..N): the only operation that waits for the device.
   { be.template sums<2>(n, f)[0] };
 };

@@ -21,7 +21,7 @@ enum class Cost : std::uint8_t { sqeuclidean, euclidean, cityblock, cosine };
 enum class Precision : std::uint8_t { f32, f64 };
 
 // A cost matrix that is never copied: stored row-major, or computed from two point clouds.
-// Points are x row-major (n, d) and y transposed (d, m), so that a tile of columns is contiguous.
+// Points are x row-major (n, d) and y in the backend's own layout.
 struct Geometry {
   Kind kind = Kind::dense;
   DType dtype = DType::f64;
@@ -31,7 +31,7 @@ struct Geometry {
   index ld = 0;
   index d = 0;
   const void* x = nullptr;   // (n, d)
-  const void* yt = nullptr;  // (d, m)
+  const void* yt = nullptr;
   const void* xx = nullptr;  // (n) squared norms, sqeuclidean in product form only
   const void* yy = nullptr;  // (m)
   double shift = 0;          // min C: slacks are computed from C - shift

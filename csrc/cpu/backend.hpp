@@ -80,15 +80,19 @@ class Backend {
 
   void kernel_pass(const Kernel& K, const KernelPass& p) {
     const Chunks chunks(K.n);
+    const bool f64 = p.precision == Precision::f64 || K.precision == Precision::f64;
+    const auto f = kernels_.kernel_pass[K.precision == Precision::f64][f64];
     parts_.reserve(chunks.count * stride(K.m));
-    const auto f = kernels_.kernel_pass[K.precision == Precision::f64];
+    q_.reserve(K.ld);
+    if (f64) std::fill(std::copy(p.q, p.q + K.m, q_.data()), q_.data() + K.ld, 0.0);
+    else std::fill(std::copy(p.q, p.q + K.m, q32()), q32() + K.ld, 0.0f);
     Geometry shape;
     shape.n = K.n;
     shape.m = K.m;
     rows(shape, [&](index chunk, index i0, index i1, void*) {
       double* part = parts_.data() + chunk * stride(K.m);
-      if (i0 == chunks.begin(chunk)) std::fill(part, part + K.m, 0.0);
-      f(KernelArgs{K.data.data(), K.n, K.m, K.ld, p.q, p.target, p.a, p.u, p.row, part}, i0, i1);
+      if (i0 == chunks.begin(chunk)) std::fill(part, part + K.ld, 0.0);
+      f(KernelArgs{K.data.data(), K.m, K.ld, q_.data(), p.target, p.a, p.u, p.row, part}, i0, i1);
     });
     add_parts(chunks.count, K.m, p.col);
   }
@@ -123,7 +127,7 @@ class Backend {
     parts_.reserve(chunks.count * stride(width));
     rows(geo, [&](index chunk, index i0, index i1, void* work) {
       double* part = parts_.data() + chunk * stride(width);
-      if (i0 == chunks.begin(chunk)) std::fill(part, part + width, 0.0);
+      if (i0 == chunks.begin(chunk)) std::fill(part, part + stride(width), 0.0);
       f(ApplyArgs{arguments(geo, p, work), V, columns ? part : out, k, columns}, i0, i1);
     });
     if (columns) add_parts(chunks.count, width, out);
@@ -164,8 +168,40 @@ class Backend {
 
   template <class F>
   void for_each(index n, F f) {
-    ThreadPool::instance().run(blocks(n), n < 4 * kBlock ? 1 : threads_, [&](index k) {
-      for (index i = k * kBlock; i < std::min(n, (k + 1) * kBlock); ++i) f(i);
+    by_blocks(n, [&](index i0, index i1) {
+      for (index i = i0; i < i1; ++i) f(i);
+    });
+  }
+
+  void exp(index n, const double* x, double* out) {
+    by_blocks(n, [&](index i0, index i1) { kernels_.exp(x + i0, out + i0, i1 - i0); });
+  }
+  void log(index n, const double* x, double* out) {
+    by_blocks(n, [&](index i0, index i1) { kernels_.log(x + i0, out + i0, i1 - i0); });
+  }
+
+  // out_k = sum_j w_j v_j D_kj
+  template <std::size_t K>
+  void dots(index n, const double* w, const double* v, const std::array<const double*, K>& D, int count, double* out) {
+    sums_.reserve(blocks(n) * static_cast<index>(K));
+    by_blocks(n, [&](index i0, index i1) {
+      std::array<const double*, K> d{};
+      for (int k = 0; k < count; ++k) d[k] = D[k] + i0;
+      kernels_.dots(w + i0, v + i0, d.data(), count, i1 - i0, sums_.data() + i0 / kBlock * static_cast<index>(K));
+    });
+    for (int k = 0; k < count; ++k) {
+      out[k] = 0;
+      for (index c = 0; c < blocks(n); ++c) out[k] += sums_[c * static_cast<index>(K) + k];
+    }
+  }
+
+  // out = x - sum_k c_k D_k
+  template <std::size_t K>
+  void combine(index n, const double* x, const double* c, const std::array<const double*, K>& D, int count, double* out) {
+    by_blocks(n, [&](index i0, index i1) {
+      std::array<const double*, K> d{};
+      for (int k = 0; k < count; ++k) d[k] = D[k] + i0;
+      kernels_.combine(x + i0, c, d.data(), count, i1 - i0, out + i0);
     });
   }
 
@@ -201,7 +237,7 @@ class Backend {
     index n, rows, count;
     explicit Chunks(index size)
         : n(size),
-          rows(std::max<index>(32, round_up((size + kMaxChunks - 1) / kMaxChunks, kRows))),
+          rows(std::max<index>(64, round_up((size + kMaxChunks - 1) / kMaxChunks, kRows))),
           count((size + rows - 1) / rows) {}
     index begin(index c) const { return c * rows; }
     index end(index c) const { return std::min(n, (c + 1) * rows); }
@@ -264,7 +300,7 @@ class Backend {
       PassArgs args = arguments(geo, p, work);
       if (p.col) {
         args.col = parts_.data() + chunk * stride(geo.m);
-        if (i0 == chunks.begin(chunk)) std::fill(args.col, args.col + geo.m, 0.0);
+        if (i0 == chunks.begin(chunk)) std::fill(args.col, args.col + stride(geo.m), 0.0);
       }
       const index base = chunk * kept_capacity_;
       KeptView view{kept ? kept->threshold : 0, chunks.begin(chunk), idx_.data() + base, val_.data() + base, base,
@@ -285,14 +321,14 @@ class Backend {
   }
 
   void add_parts(index count, index m, double* out) {
-    const index step = stride(m);
-    const double* parts = parts_.data();
-    ThreadPool::instance().run(blocks(m), m < 4 * kBlock ? 1 : threads_, [&](index k) {
-      const index j0 = k * kBlock, j1 = std::min(m, j0 + kBlock);
-      std::copy(parts + j0, parts + j1, out + j0);
-      for (index c = 1; c < count; ++c)
-        for (index j = j0; j < j1; ++j) out[j] += parts[c * step + j];
-    });
+    by_blocks(m, [&](index j0, index j1) { kernels_.add_rows(parts_.data(), count, stride(m), j0, j1, out); });
+  }
+
+  // f(i0, i1) over fixed blocks, threaded where there is enough to do.
+  template <class F>
+  void by_blocks(index n, F&& f) const {
+    ThreadPool::instance().run(blocks(n), n < 4 * kBlock ? 1 : threads_,
+                               [&](index k) { f(k * kBlock, std::min(n, (k + 1) * kBlock)); });
   }
 
   static void merge(Stats& s, const Stats& t) {
@@ -310,7 +346,9 @@ class Backend {
   std::chrono::steady_clock::time_point looked_{};
   std::atomic<bool> stop_{false};
   std::unique_ptr<Slot[]> slots_;
-  Buffer<double> parts_, sums_;
+  float* q32() { return reinterpret_cast<float*>(q_.data()); }
+
+  Buffer<double> parts_, sums_, q_;
   Buffer<std::int32_t> idx_;
   Buffer<double> val_;
   Buffer<index> begin_, end_;

@@ -8,60 +8,9 @@
 #define OT_STRING_(a) #a
 #define OT_STRING(a) OT_STRING_(a)
 
-#if defined(__AVX512F__)
-#define OT_VEC 64
-#elif defined(__AVX__)
-#define OT_VEC 32
-#else
-#define OT_VEC 16
-#endif
+#include "cpu/simd-inl.hpp"
 
 namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
-
-// ---------------------------------------------------------------- exp and log
-
-// Cody-Waite reduction to |r| <= ln2/2, polynomial, exponent added as an integer.
-// Arguments above the cap return exp(cap), those below the floor exactly 0: never a denormal.
-inline double exp_(double t) {
-  constexpr double magic = 0x1.8p52;
-  const double x = t < 700.0 ? t : 700.0;
-  const double k = x * 0x1.71547652b82fep0 + magic;
-  const double q = k - magic;
-  const double r = (x - q * 0x1.62e42fee00000p-1) - q * 0x1.a39ef35793c76p-33;
-  double p = 2.510038549551032e-08;
-  p = p * r + 2.7620088445409746e-07;
-  p = p * r + 2.7557268459997064e-06;
-  p = p * r + 2.4801521295954376e-05;
-  p = p * r + 0.00019841269863053618;
-  p = p * r + 0.0013888888917213717;
-  p = p * r + 0.008333333333330062;
-  p = p * r + 0.04166666666662413;
-  p = p * r + 0.16666666666666669;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
-  const auto bits = __builtin_bit_cast(std::int64_t, p) +
-                    static_cast<std::int64_t>(__builtin_bit_cast(std::uint64_t, k) << 52);
-  return t > -708.0 ? __builtin_bit_cast(double, bits) : 0.0;
-}
-
-inline float exp_(float t) {
-  constexpr float magic = 0x1.8p23f;
-  const float x = t < 80.0f ? t : 80.0f;
-  const float k = x * 0x1.715476p0f + magic;
-  const float q = k - magic;
-  const float r = (x - q * 0.693359375f) - q * -2.12194440e-4f;
-  float p = 0.0013933649996309251f;
-  p = p * r + 0.008369155667697397f;
-  p = p * r + 0.041666464925285904f;
-  p = p * r + 0.1666650519575811f;
-  p = p * r + 0.500000001346581f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const auto bits = __builtin_bit_cast(std::int32_t, p) +
-                    static_cast<std::int32_t>(__builtin_bit_cast(std::uint32_t, k) << 23);
-  return t > -87.0f ? __builtin_bit_cast(float, bits) : 0.0f;
-}
 
 // Where row sums leave these bounds, the row is redone with its true maximum as stabiliser.
 template <class T>
@@ -75,28 +24,7 @@ struct Range<float> {
   static constexpr double low = 1e-12, high = 1e20;
 };
 
-void exp_array(const double* x, double* out, index n) {
-  for (index i = 0; i < n; ++i) out[i] = exp_(x[i]);
-}
-void log_array(const double* x, double* out, index n) {
-  for (index i = 0; i < n; ++i) out[i] = __builtin_log(x[i]);
-}
-
 // ---------------------------------------------------------------- costs of points
-
-template <class T>
-using Vec [[gnu::vector_size(OT_VEC)]] = T;
-
-template <class T>
-inline Vec<T> load(const T* p) {
-  Vec<T> v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-template <class T, class V>
-inline void store(T* p, V v) {
-  __builtin_memcpy(p, &v, sizeof v);
-}
 
 // A cost is `core`, accumulated over coordinates, and `epilog` on a row of accumulators.
 struct SquaredDifference {
@@ -147,34 +75,39 @@ struct CosineProduct : Product {  // points are normalised beforehand
   }
 };
 
-// Costs of kRows x len into out (row stride kTile): 4 x 3 accumulators in registers, so an entry
-// costs d core operations and 7/12 of a load per coordinate. Rows beyond `rows` repeat the last one.
+// Costs of rows x len into out (row stride kTile). y lies in panels of kPanel bytes a coordinate,
+// so a panel is read once into L1 and serves all rows; 4 x 3 accumulators in registers.
 template <class T, class Op, int D>
 void tile_of_points(const Geometry& g, index i, index rows, index j, index len, T* out) {
-  constexpr index W = OT_VEC / sizeof(T);
+  constexpr index W = lanes<T>, P = kPanel / sizeof(T);
   const index d = D ? D : g.d;
-  const T* y = static_cast<const T*>(g.yt) + j;
-  const T* x[kRows];
-  for (index r = 0; r < kRows; ++r)
-    x[r] = static_cast<const T*>(g.x) + (i + (r < rows ? r : rows - 1)) * d;
-  for (index l = 0; l < len; l += 3 * W) {
-    Vec<T> acc[kRows][3] = {};
-    for (index k = 0; k < d; ++k) {
-      const T* yk = y + k * g.m + l;
-      const Vec<T> y0 = load(yk), y1 = load(yk + W), y2 = load(yk + 2 * W);
+  for (index p = 0; p < len; p += P) {
+    const T* panel = static_cast<const T*>(g.yt) + (j + p) * d;
+    for (index r0 = 0; r0 < rows; r0 += 4) {
+      const T* x[4];
+      for (index r = 0; r < 4; ++r)
+        x[r] = static_cast<const T*>(g.x) + (i + (r0 + r < rows ? r0 + r : rows - 1)) * d;
+      for (index l = 0; l < P; l += 3 * W) {
+        Vec<T> acc[4][3] = {};
+        for (index k = 0; k < d; ++k) {
+          const T* y = panel + k * P + l;
+          const Vec<T> y0 = load(y), y1 = load(y + W), y2 = load(y + 2 * W);
 #pragma GCC unroll 4
-      for (index r = 0; r < kRows; ++r) {
-        const T xr = x[r][k];
-        acc[r][0] = Op::core(acc[r][0], xr, y0);
-        acc[r][1] = Op::core(acc[r][1], xr, y1);
-        acc[r][2] = Op::core(acc[r][2], xr, y2);
+          for (index r = 0; r < 4; ++r) {
+            const T xr = x[r][k];
+            acc[r][0] = Op::core(acc[r][0], xr, y0);
+            acc[r][1] = Op::core(acc[r][1], xr, y1);
+            acc[r][2] = Op::core(acc[r][2], xr, y2);
+          }
+        }
+#pragma GCC unroll 4
+        for (index r = 0; r < 4; ++r) {
+          T* to = out + (r0 + r) * kTile + p + l;
+          store(to, acc[r][0]);
+          store(to + W, acc[r][1]);
+          store(to + 2 * W, acc[r][2]);
+        }
       }
-    }
-#pragma GCC unroll 4
-    for (index r = 0; r < kRows; ++r) {
-      store(out + r * kTile + l, acc[r][0]);
-      store(out + r * kTile + l + W, acc[r][1]);
-      store(out + r * kTile + l + 2 * W, acc[r][2]);
     }
   }
   for (index r = 0; r < rows; ++r) Op::epilog(g, i + r, j, len, out + r * kTile);
@@ -223,25 +156,53 @@ inline void for_tiles(index m, F f) {
 
 // ---------------------------------------------------------------- exponentials of a block of rows
 
+// phi_i + h_j - (C_ij - shift)/reg, in float64 whatever C is.
 struct Slack {
   double shift, ninv;
   template <class T>
   double operator()(T c, double h_phi) const {
     return (static_cast<double>(c) - shift) * ninv + h_phi;
   }
+  template <class T>
+  Vec<double> at(const T* c, const double* h, double phi) const {
+    return (load_f64(c) - shift) * ninv + (load(h) + phi);
+  }
+  template <class T>
+  void at(const T* c, const double* h, double phi, Vec<double>& t) const {
+    t = at(c, h, phi);
+  }
+  template <class T>
+  void at(const T* c, const double* h, double phi, Vec<float>& t) const {
+    constexpr index W = lanes<double>;
+    t = narrow(at(c, h, phi), at(c + W, h + W, phi));
+  }
 };
 
+// Sums in TE over one tile only, so that float32 sums stay accurate.
 template <class TC, class TE>
-inline double exp_tile(const TC* __restrict c, const double* __restrict h, double phi, Slack slack,
-                       TE* __restrict e, index len) {
-  TE sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (index j = 0; j < len; ++j) {
-    const TE v = exp_(static_cast<TE>(slack(c[j], h[j] + phi)));
-    e[j] = v;
-    sum += v;
+inline double exp_tile(const TC* __restrict c, const double* __restrict h, double phi, Slack slack, TE* __restrict e,
+                       index len) {
+  constexpr index W = lanes<TE>;
+  Vec<TE> sum{}, t;
+  index j = 0;
+  for (; j + W <= len; j += W) {
+    __builtin_prefetch(reinterpret_cast<const char*>(c + j) + kAhead, 0, 3);
+    slack.at(c + j, h + j, phi, t);
+    t = exp(t);
+    store(e + j, t);
+    sum += t;
   }
-  return sum;
+  if (j < len) {  // padded with exp(-inf) = 0, in e too
+    TC tail[W] = {};
+    double last[W];
+    for (index l = 0; l < W; ++l) last[l] = j + l < len ? h[j + l] : -__builtin_inf();
+    __builtin_memcpy(tail, c + j, (len - j) * sizeof(TC));
+    slack.at(tail, last, phi, t);
+    t = exp(t);
+    store(e + j, t);
+    sum += t;
+  }
+  return reduce<TE>(sum);
 }
 
 template <class TC>
@@ -253,6 +214,24 @@ inline double max_tile(const TC* __restrict c, const double* __restrict h, Slack
     best = t > best ? t : best;
   }
   return best;
+}
+
+// col_j += sum_r w_r e_rj: one load and store of col for all rows of a block. Rows are padded to
+// whole vectors, as col is. The sum over a block is taken in TE.
+template <class TE>
+inline void accumulate(const TE* const* e, index rows, const double* weight, double* __restrict col, index m) {
+  constexpr index W = lanes<TE>;
+  TE w[kRows];
+  for (index r = 0; r < kRows; ++r) w[r] = r < rows ? static_cast<TE>(weight[r]) : TE(0);
+  for (index j = 0; j < m; j += W) {
+    Vec<TE> s0 = load(e[0] + j) * w[0], s1 = load(e[1] + j) * w[1];
+#pragma GCC unroll 4
+    for (index r = 2; r < kRows; r += 2) {
+      s0 += load(e[r] + j) * w[r];
+      s1 += load(e[r + 1] + j) * w[r + 1];
+    }
+    add_to(col + j, s0 + s1);
+  }
 }
 
 template <class TC, class TE>
@@ -274,11 +253,14 @@ struct Block {
 
   void exponentials(index i, index rows, double* sum) const {
     for (index r = 0; r < rows; ++r) sum[r] = 0;
-    for_tiles(A.geo.m, [&](index j, index len) {
-      tiles.at(i, rows, j, len);
-      for (index r = 0; r < rows; ++r)
-        sum[r] += exp_tile(tiles.row(i, r, j), A.h + j, A.phi[i + r], slack, row(r) + j, len);
-    });
+    // Stored costs are read row by row, one stream; computed ones a tile for all rows at once.
+    const index group = A.geo.kind == Kind::dense ? 1 : rows;
+    for (index r0 = 0; r0 < rows; r0 += group)
+      for_tiles(A.geo.m, [&](index j, index len) {
+        tiles.at(i + r0, group, j, len);
+        for (index r = r0; r < r0 + group; ++r)
+          sum[r] += exp_tile(tiles.row(i + r0, r - r0, j), A.h + j, A.phi[i + r], slack, row(r) + j, len);
+      });
   }
 
   // phi_i = -max_j slack: exponentials in [0, 1] with at least one equal to 1.
@@ -342,16 +324,10 @@ struct Block {
     k.end[i + r] = k.base + at;
   }
 
-  // col_j += sum_r w_r e_rj
   void add_columns(index rows, const double* w) const {
-    const TE* __restrict e0 = row(0);
-    const TE* __restrict e1 = row(rows > 1 ? 1 : 0);
-    const TE* __restrict e2 = row(rows > 2 ? 2 : 0);
-    const TE* __restrict e3 = row(rows > 3 ? 3 : 0);
-    const TE w0 = w[0], w1 = rows > 1 ? w[1] : 0, w2 = rows > 2 ? w[2] : 0, w3 = rows > 3 ? w[3] : 0;
-    double* __restrict col = A.col;
-    const index m = A.geo.m;
-    for (index j = 0; j < m; ++j) col[j] += (w0 * e0[j] + w1 * e1[j]) + (w2 * e2[j] + w3 * e3[j]);
+    const TE* e[kRows];
+    for (index r = 0; r < kRows; ++r) e[r] = row(r < rows ? r : 0);
+    accumulate(e, rows, w, A.col, A.geo.m);
   }
 };
 
@@ -426,49 +402,69 @@ void plan(const PassArgs& A, void* out, index ld, const double* scale, index i0,
       const TE* __restrict e = block.row(r);
       const double s = scale ? scale[i + r] : 1.0;
       for (index j = 0; j < A.geo.m; ++j) to[j] = static_cast<TE>(s * e[j]);
+      for (index j = A.geo.m; j < ld; ++j) to[j] = 0;
     }
   }
 }
 
 // ---------------------------------------------------------------- stored kernel
 
-// Products in float64 whatever K is stored in. The second use of a block finds it in cache while
-// the next block is prefetched, so memory never waits: n m sizeof(TK) bytes per pass.
-template <class TK>
+// n m sizeof(TK) bytes per pass: the second use of a block of rows finds it in cache while the next
+// block is prefetched, so memory never waits. TA is the arithmetic; q comes in TA, padded with zeros
+// to whole vectors, as the rows of K and col are.
+template <class TA>
+inline Vec<TA> load_as(const TA* p) {
+  return load(p);
+}
+template <class TA>
+inline Vec<TA> load_as(const float* p)
+  requires(sizeof(TA) == 8)
+{
+  return load_f64(p);
+}
+
+template <class TK, class TA>
 void kernel_pass(const KernelArgs& A, index i0, index i1) {
-  const index m = A.m;
-  const double* __restrict q = A.q;
-  double* __restrict col = A.col;
+  constexpr index W = lanes<TA>, flush = 64 * W;
+  const index m = round_up(A.m, W);
+  const TA* __restrict q = static_cast<const TA*>(A.q);
   for (index i = i0; i < i1; i += kRows) {
     const index rows = i1 - i < kRows ? i1 - i : kRows;
     const TK* k[kRows];
-    for (index r = 0; r < kRows; ++r)
-      k[r] = static_cast<const TK*>(A.K) + (i + (r < rows ? r : 0)) * A.ld;
-    const TK *__restrict k0 = k[0], *__restrict k1 = k[1], *__restrict k2 = k[2], *__restrict k3 = k[3];
-    double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (index j = 0; j < m; ++j) {
-      s0 += k0[j] * q[j];
-      s1 += k1[j] * q[j];
-      s2 += k2[j] * q[j];
-      s3 += k3[j] * q[j];
+    for (index r = 0; r < kRows; ++r) k[r] = static_cast<const TK*>(A.K) + (i + (r < rows ? r : 0)) * A.ld;
+    double s[kRows] = {}, w[kRows] = {};
+    for (index j0 = 0; j0 < m; j0 += flush) {
+      const index j1 = m - j0 < flush ? m : j0 + flush;
+      Vec<TA> acc[kRows] = {};
+      for (index j = j0; j < j1; j += W) {
+        const Vec<TA> v = load(q + j);
+#pragma GCC unroll 4
+        for (index r = 0; r < kRows; ++r) acc[r] += load_as<TA>(k[r] + j) * v;
+      }
+      for (index r = 0; r < kRows; ++r) s[r] += reduce<TA>(acc[r]);
     }
-    const double s[kRows] = {s0, s1, s2, s3};
-    double w[kRows] = {};
     for (index r = 0; r < rows; ++r) {
       if (A.target) A.u[i + r] = s[r] > 0 ? A.target[i + r] / s[r] : 0.0;
       w[r] = A.a[i + r] * A.u[i + r];
       if (A.row) A.row[i + r] = w[r] * s[r];
     }
-    const double w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
-    constexpr index line = 64 / sizeof(TK), step = 8 * line;
-    const TK* next = k0 + (i + kRows < i1 ? kRows * A.ld : 0);
-    for (index j = 0; j < m; j += step) {
-      const index len = m - j < step ? m - j : step;
-      for (index r = 0; r < kRows; ++r)
-        for (index l = 0; l < len; l += line) __builtin_prefetch(next + r * A.ld + j + l, 0, 2);
-      for (index l = j; l < j + len; ++l)
-        col[l] += (w0 * k0[l] + w1 * k1[l]) + (w2 * k2[l] + w3 * k3[l]);
+    constexpr index line = 64 / sizeof(TK);
+    const TK* next = k[0] + (i + kRows < i1 ? kRows * A.ld : 0);
+    double* __restrict col = A.col;
+    TA c[kRows];
+    for (index r = 0; r < kRows; ++r) c[r] = static_cast<TA>(w[r]);
+    for (index j = 0; j < m; j += line) {
+#pragma GCC unroll 4
+      for (index r = 0; r < kRows; ++r) __builtin_prefetch(next + r * A.ld + j, 0, 2);
+      for (index l = j; l < j + line && l < m; l += W) {
+        Vec<TA> s0 = load_as<TA>(k[0] + l) * c[0], s1 = load_as<TA>(k[1] + l) * c[1];
+#pragma GCC unroll 4
+        for (index r = 2; r < kRows; r += 2) {
+          s0 += load_as<TA>(k[r] + l) * c[r];
+          s1 += load_as<TA>(k[r + 1] + l) * c[r + 1];
+        }
+        add_to(col + l, s0 + s1);
+      }
     }
   }
 }
@@ -578,27 +574,95 @@ void stats(const Geometry& g, index i0, index i1, Stats& out) {
   out.max = high;
 }
 
+// ---------------------------------------------------------------- vectors
+
+template <class F>
+inline void map(const double* x, double* out, index n, F f) {
+  constexpr index W = lanes<double>;
+  index i = 0;
+  for (; i + W <= n; i += W) store(out + i, f(load(x + i)));
+  if (i < n) {
+    double tail[W];
+    for (index l = 0; l < W; ++l) tail[l] = i + l < n ? x[i + l] : 1.0;
+    store(tail, f(load(tail)));
+    __builtin_memcpy(out + i, tail, (n - i) * sizeof(double));
+  }
+}
+void exp_array(const double* x, double* out, index n) {
+  map(x, out, n, [](Vec<double> v) { return exp(v); });
+}
+void log_array(const double* x, double* out, index n) {
+  map(x, out, n, [](Vec<double> v) { return log(v < 0x1p-1022 ? splat(0x1p-1022) : v); });
+}
+
+// out_k = sum_j w_j v_j d_kj
+void dots(const double* w, const double* v, const double* const* d, int count, index n, double* out) {
+  constexpr index W = lanes<double>;
+  for (int k = 0; k < count; ++k) {
+    const double* x = d[k];
+    Vec<double> s0{}, s1{}, s2{}, s3{};
+    index j = 0;
+    for (; j + 4 * W <= n; j += 4 * W) {
+      s0 += load(w + j) * load(v + j) * load(x + j);
+      s1 += load(w + j + W) * load(v + j + W) * load(x + j + W);
+      s2 += load(w + j + 2 * W) * load(v + j + 2 * W) * load(x + j + 2 * W);
+      s3 += load(w + j + 3 * W) * load(v + j + 3 * W) * load(x + j + 3 * W);
+    }
+    double tail = 0;
+    for (; j < n; ++j) tail += w[j] * v[j] * x[j];
+    out[k] = reduce<double>((s0 + s1) + (s2 + s3)) + tail;
+  }
+}
+
+// out = x - sum_k c_k d_k
+void combine(const double* x, const double* c, const double* const* d, int count, index n, double* out) {
+  for (index j = 0; j < n; ++j) out[j] = x[j];
+  for (int k = 0; k < count; ++k) {
+    const double* __restrict y = d[k];
+    double* __restrict to = out;
+    for (index j = 0; j < n; ++j) to[j] -= c[k] * y[j];
+  }
+}
+
+// out_j = sum of `count` rows, in order.
+void add_rows(const double* rows, index count, index stride, index j0, index j1, double* out) {
+  constexpr index W = lanes<double>;
+  index j = j0;
+  for (; j + 4 * W <= j1; j += 4 * W) {
+    Vec<double> s[4] = {};
+    for (index c = 0; c < count; ++c)
+#pragma GCC unroll 4
+      for (index l = 0; l < 4; ++l) s[l] += load(rows + c * stride + j + l * W);
+#pragma GCC unroll 4
+    for (index l = 0; l < 4; ++l) store(out + j + l * W, s[l]);
+  }
+  for (; j < j1; ++j) {
+    double s = 0;
+    for (index c = 0; c < count; ++c) s += rows[c * stride + j];
+    out[j] = s;
+  }
+}
+
 // ---------------------------------------------------------------- limits of the machine
 
 template <class T>
 double exp_rate(index reps, double* sink) {
-  constexpr index N = 1024;
+  constexpr index N = 1024, W = lanes<T>;
   T x[N], y[N];
-  for (index i = 0; i < N; ++i) x[i] = static_cast<T>(-0.03 * i);
-  T total = 0;
+  for (index i = 0; i < N; ++i) x[i] = static_cast<T>(-0.03 * static_cast<double>(i));
+  double total = 0;
   for (index k = 0; k < reps; ++k) {
-    const T offset = static_cast<T>(k & 7) * static_cast<T>(-0.01);
-    for (index i = 0; i < N; ++i) y[i] = exp_(x[i] + offset);
+    for (index i = 0; i < N; i += W) store(y + i, exp(load(x + i)));
+    __asm__ volatile("" : : "r"(y), "r"(x) : "memory");
     total += y[k & (N - 1)];
-    __asm__ volatile("" : : "r"(y) : "memory");
   }
   *sink = total;
-  return static_cast<double>(N) * reps;
+  return static_cast<double>(N * reps);
 }
 
 template <class T>
 double fma_rate(index reps, double* sink) {
-  constexpr index W = OT_VEC / sizeof(T), G = 12;
+  constexpr index W = lanes<T>, G = 12;
   Vec<T> acc[G] = {};
   const Vec<T> a = acc[0] + T(0.999), b = acc[0] + T(1e-3);
   for (index i = 0; i < G; ++i) acc[i] += static_cast<T>(i);
@@ -609,7 +673,7 @@ double fma_rate(index reps, double* sink) {
   T total = 0;
   for (index i = 0; i < G; ++i) total += acc[i][0];
   *sink = total;
-  return static_cast<double>(steps) * G * W;
+  return static_cast<double>(steps * G * W);
 }
 
 double read(const double* x, index n) {
@@ -644,8 +708,9 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.plan[0][1] = L::plan<float, double>;
   k.plan[1][0] = L::plan<double, float>;
   k.plan[1][1] = L::plan<double, double>;
-  k.kernel_pass[0] = L::kernel_pass<float>;
-  k.kernel_pass[1] = L::kernel_pass<double>;
+  k.kernel_pass[0][0] = L::kernel_pass<float, float>;
+  k.kernel_pass[0][1] = L::kernel_pass<float, double>;
+  k.kernel_pass[1][1] = L::kernel_pass<double, double>;
   k.c_transform[0] = L::c_transform<float>;
   k.c_transform[1] = L::c_transform<double>;
   k.cost_apply[0] = L::cost_apply<float>;
@@ -656,6 +721,9 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.stats[1] = L::stats<double>;
   k.exp = L::exp_array;
   k.log = L::log_array;
+  k.dots = L::dots;
+  k.combine = L::combine;
+  k.add_rows = L::add_rows;
   k.exp_rate[0] = L::exp_rate<float>;
   k.exp_rate[1] = L::exp_rate<double>;
   k.fma_rate[0] = L::fma_rate<float>;

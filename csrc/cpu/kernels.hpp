@@ -5,9 +5,11 @@
 
 namespace ot::cpu {
 
-inline constexpr index kRows = 4;    // rows that share one load and store of a column accumulator
-inline constexpr index kTile = 480;  // columns of cost computed at once: a multiple of 3 vectors
-inline constexpr index kPad = 64;    // elements readable beyond the end of yt and yy
+inline constexpr index kRows = 4;      // rows that share one load and store of a column accumulator
+inline constexpr index kTile = 480;    // columns of cost computed at once: whole panels
+inline constexpr index kPanel = 192;   // bytes of a coordinate in a panel of y: 3 vectors of 64 bytes
+inline constexpr index kAhead = 4096;  // bytes of C prefetched ahead of the exponentials
+inline constexpr index kPad = 48;      // elements readable beyond the end of yy
 
 // Plan entries kept by a pass: one region per chunk, rows delimited by begin and end.
 struct KeptView {
@@ -44,16 +46,16 @@ struct ApplyArgs {
   bool columns;  // axis 0
 };
 
-// s_i = sum_j K_ij q_j, u_i = target_i / s_i, col_j += weight_i u_i K_ij: one read of K.
+// s_i = sum_j K_ij q_j, u_i = target_i / s_i, col_j += a_i u_i K_ij: one read of K.
 struct KernelArgs {
-  const void* K;  // (n, m), row stride ld
-  index n, m, ld;
-  const double* q;       // (m)
+  const void* K;  // (n, m), row stride ld: whole lines, zero beyond m
+  index m, ld;
+  const void* q;         // (m) in the arithmetic of the pass, zero beyond m
   const double* target;  // (n); null: u is read, not written
   const double* a;       // (n)
   double* u;             // (n)
-  double* row;           // (n) a_i u_i s_i with the u used for the columns
-  double* col;           // (m) added to
+  double* row;           // (n) a_i u_i s_i (nullable)
+  double* col;           // (m)
 };
 
 struct MinArgs {
@@ -76,13 +78,16 @@ struct Kernels {
   void (*pass[2][2])(const PassArgs&, index i0, index i1);  // [dtype of C][precision]
   void (*apply[2])(const ApplyArgs&, index i0, index i1);
   void (*plan[2][2])(const PassArgs&, void* out, index ld, const double* scale, index i0, index i1);
-  void (*kernel_pass[2])(const KernelArgs&, index i0, index i1);
+  void (*kernel_pass[2][2])(const KernelArgs&, index i0, index i1);  // [storage][arithmetic]
   void (*c_transform[2])(const MinArgs&, index i0, index i1);
   void (*cost_apply[2])(const Geometry&, const double* w, double* out, void* work, index i0, index i1);
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
   void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
   void (*exp)(const double* x, double* out, index n);
-  void (*log)(const double* x, double* out, index n);
+  void (*log)(const double* x, double* out, index n);  // of max(x, 2^-1022)
+  void (*dots)(const double* w, const double* v, const double* const* d, int count, index n, double* out);
+  void (*combine)(const double* x, const double* c, const double* const* d, int count, index n, double* out);
+  void (*add_rows)(const double* rows, index count, index stride, index j0, index j1, double* out);
   double (*exp_rate[2])(index reps, double* sink);  // evaluates 1024 * reps exponentials
   double (*fma_rate[2])(index reps, double* sink);  // 1024 * reps fused multiply-adds
   double (*read)(const double* x, index n);

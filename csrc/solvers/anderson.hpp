@@ -17,7 +17,8 @@ class Anderson {
  public:
   static constexpr int K = 8;
 
-  Anderson(B& be, index m, const double* b) : be_(be), m_(m), b_(b), last_(be.template buffer<double>(2 * m)) {
+  Anderson(B& be, index m, const double* b)
+      : be_(be), m_(m), b_(b), last_(be.template buffer<double>(2 * m)), plain_(be.template buffer<double>(m)) {
     for (auto& d : diff_) d = be.template buffer<double>(2 * m);
   }
 
@@ -27,15 +28,15 @@ class Anderson {
   // next = psi + rho - sum_k gamma_k (dpsi_k + drho_k), gamma = argmin |rho - sum_k gamma_k drho_k|_b.
   void step(const double* psi, const double* rho, double* next) {
     const index m = m_;
-    const double* b = b_;
-    double* last = last_.data();
+    double *last = last_.data(), *plain = plain_.data();
     if (known_) {
       if (count_ < K) ++count_;
       std::rotate(diff_.begin(), diff_.end() - 1, diff_.end());
       double* d = diff_[0].data();
       be_.for_each(m, [=](index j) {
-        d[j] = psi[j] - last[j];
-        d[m + j] = rho[j] - last[m + j];
+        const double dr = rho[j] - last[m + j];
+        d[j] = psi[j] - last[j] + dr;
+        d[m + j] = dr;
       });
       for (int k = K - 1; k > 0; --k)
         for (int l = K - 1; l > 0; --l) gram_[k][l] = gram_[k - 1][l - 1];
@@ -43,41 +44,25 @@ class Anderson {
     be_.for_each(m, [=](index j) {
       last[j] = psi[j];
       last[m + j] = rho[j];
+      plain[j] = psi[j] + rho[j];
     });
     known_ = true;
     std::array<double, K> gamma{};
+    std::array<const double*, K> moves{}, residuals{};
+    for (std::size_t k = 0; k < K; ++k) {
+      moves[k] = diff_[k].data();
+      residuals[k] = moves[k] + m;
+    }
     if (count_ > 0) {
-      const auto d = differences();
-      const int count = count_;
-      const auto s = be_.template sums<2 * K>(m, [=](index j, double* out) {
-        const double w0 = b[j] * d[0][m + j], w1 = b[j] * rho[j];
-        for (int k = 0; k < count; ++k) {
-          out[k] += w0 * d[k][m + j];
-          out[K + k] += w1 * d[k][m + j];
-        }
-      });
-      for (int k = 0; k < count_; ++k) {
-        gram_[0][k] = gram_[k][0] = s[static_cast<std::size_t>(k)];
-        gamma[static_cast<std::size_t>(k)] = s[static_cast<std::size_t>(K + k)];
-      }
+      be_.dots(m, b_, residuals[0], residuals, count_, &gram_[0][0]);
+      for (int k = 1; k < count_; ++k) gram_[k][0] = gram_[0][k];
+      be_.dots(m, b_, rho, residuals, count_, gamma.data());
       solve(gamma);
     }
-    const auto d = differences();
-    const int count = count_;
-    be_.for_each(m, [=](index j) {
-      double v = psi[j] + rho[j];
-      for (int k = 0; k < count; ++k) v -= gamma[static_cast<std::size_t>(k)] * (d[k][j] + d[k][m + j]);
-      next[j] = v;
-    });
+    be_.combine(m, plain, gamma.data(), moves, count_, next);
   }
 
  private:
-  std::array<const double*, K> differences() const {
-    std::array<const double*, K> d{};
-    for (int k = 0; k < K; ++k) d[static_cast<std::size_t>(k)] = diff_[static_cast<std::size_t>(k)].data();
-    return d;
-  }
-
   // Cholesky of the regularised Gram matrix, oldest differences dropped where it breaks down.
   void solve(std::array<double, K>& x) {
     double L[K][K];
@@ -110,7 +95,7 @@ class Anderson {
   B& be_;
   index m_;
   const double* b_;
-  Buffer<double> last_;
+  Buffer<double> last_, plain_;
   std::array<Buffer<double>, K> diff_;
   double gram_[K][K] = {};
   int count_ = 0;

@@ -89,10 +89,12 @@ class Sinkhorn {
     return v;
   }
 
+  // rho = log(b/c), the error, and F.
   Value value(const double* psi, const double* phi) {
-    const double *a = p_.a, *b = p_.b, *col = col_.data();
+    const double *a = p_.a, *b = p_.b, *col = col_.data(), *logb = logb_.data();
     double* rho = rho_.data();
-    be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? std::log(b[j] / std::max(col[j], 1e-300)) : 0.0; });
+    be_.log(m_, col, rho);
+    be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
     const auto c = be_.template sums<2>(m_, [=](index j, double* s) {
       s[0] += std::fabs(b[j] - col[j]);
       s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
@@ -135,7 +137,6 @@ class Sinkhorn {
     const double *psi = psi_, *rho = rho_.data();
     double best = at.error;
     index since = 0;
-    anderson_.reset();
     for (index k = 0; k < most && at.error > tol && at.worst == 0 && !clock_.exhausted(); ++k) {
       const bool accelerated = !anderson_.empty();
       be_.for_each(m_, [=](index j) { plain[j] = psi[j] + rho[j]; });
@@ -161,6 +162,7 @@ class Sinkhorn {
   Value stage(double reg, double tol, index most, Precision precision) {
     const double noise = precision == Precision::f32 ? 1e-7 : 1e-13;
     Value v = evaluate(reg, psi_, precision);
+    anderson_.reset();
     return iterate(v, tol, most, noise, [&](const double* psi) { return evaluate(reg, psi, precision); });
   }
 
@@ -189,6 +191,7 @@ class Sinkhorn {
     clock_.reserve = 0;
     if (clock_.exhausted()) return;
     Value v = evaluate(p_.reg, psi_, Precision::f64);
+    anderson_.reset();
     clock_.reserve = 1;
     int fruitless = 0;
     while (v.error > o_.tol && !clock_.exhausted() && !stalled_ && fruitless < 5) {
@@ -200,9 +203,13 @@ class Sinkhorn {
       }
       calibrate(K, phi0.data(), psi0.data(), u.data(), q.data(), kappa.data(), delta.data());
       const double before = v.error;
-      v = iterate(v, 0.5 * o_.tol, o_.max_iter, 1e-13, [&](const double* psi) {
-        return evaluate_kernel(K, psi, phi0.data(), psi0.data(), u.data(), q.data(), kappa.data(), delta.data());
-      });
+      // Float32 products carry the iteration to where their rounding shows, float64 ones from there.
+      for (const Precision precision : {Precision::f32, Precision::f64})
+        v = iterate(v, precision == Precision::f32 ? std::max(0.5 * o_.tol, kSingle) : 0.5 * o_.tol, o_.max_iter,
+                    precision == Precision::f32 ? 1e-6 : 1e-13, [&](const double* psi) {
+                      return evaluate_kernel(K, psi, phi0.data(), psi0.data(), u.data(), q.data(), kappa.data(),
+                                             delta.data(), precision);
+                    });
       built = v.worst == 0;
       v = evaluate(p_.reg, psi_, Precision::f64);
       fruitless = v.error < 0.9 * before ? 0 : fruitless + 1;
@@ -232,14 +239,22 @@ class Sinkhorn {
     clock_.count();
     be_.for_each(n_, [=](index i) { kappa[i] = a[i] > 0 ? kappa[i] / a[i] : 1.0; });
     be_.for_each(m_, [=](index j) { delta[j] = h[j] > 0 && delta[j] > 0 ? q[j] * delta[j] / h[j] : 1.0; });
+    // Corrected targets of rows and columns must hold the same mass, or the error has a floor.
+    const auto rows = be_.template sums<1>(n_, [=](index i, double* s) { s[0] += a[i] * kappa[i]; });
+    const auto cols = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += b[j] * delta[j]; });
+    const double balance = rows[0] / cols[0];
+    be_.for_each(m_, [=](index j) { delta[j] *= balance; });
   }
 
   Value evaluate_kernel(typename B::Kernel& K, const double* psi, const double* phi0, const double* psi0, double* u,
-                        double* q, const double* kappa, const double* delta) {
+                        double* q, const double* kappa, const double* delta, Precision precision) {
     const double* b = p_.b;
     double *col = col_.data(), *phi = phi_;
-    be_.for_each(m_, [=](index j) { q[j] = b[j] * std::exp(psi[j] - psi0[j]); });
+    be_.for_each(m_, [=](index j) { q[j] = psi[j] - psi0[j]; });
+    be_.exp(m_, q, q);
+    be_.for_each(m_, [=](index j) { q[j] *= b[j]; });
     KernelPass pass;
+    pass.precision = precision;
     pass.q = q;
     pass.target = kappa;
     pass.a = p_.a;
@@ -247,7 +262,8 @@ class Sinkhorn {
     pass.col = col;
     be_.kernel_pass(K, pass);
     be_.for_each(m_, [=](index j) { col[j] *= q[j] / delta[j]; });
-    be_.for_each(n_, [=](index i) { phi[i] = phi0[i] + std::log(u[i]); });
+    be_.log(n_, u, phi);
+    be_.for_each(n_, [=](index i) { phi[i] += phi0[i]; });
     constexpr double range = 25;  // float32 keeps exp(-87): what is lost is below exp(-37)
     Value v = value(psi, phi);
     const auto far = be_.template sums<1>(
@@ -268,6 +284,7 @@ class Sinkhorn {
   Anderson<B> anderson_;
   Buffer<double> logb_, h_, col_, rho_, trial_, plain_;
   bool stalled_ = false;
+  static constexpr double kSingle = 1e-6;  // error that float32 products resolve
   static constexpr index kPatience = 1000;  // passes without one per cent of progress
   double *phi_ = nullptr, *psi_ = nullptr;
 };
