@@ -213,7 +213,8 @@ def one_iteration(s: Session, build: Build, info: Row, names: list[str]) -> list
         s.note(info, name)
         solve(name, first)
         replies[name] = short = solve(name, first)
-        each = max(1e-6, (solve(name, 2 * first).seconds - short.seconds) / first)
+        double = solve(name, 2 * first)
+        each = max(double.seconds - short.seconds, 0.1 * double.seconds) / first
         lengths[name] = first + 10 * max(1, min(400, round(0.04 / each)))
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(s.args.repeats):

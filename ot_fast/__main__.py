@@ -148,9 +148,11 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    return run_demo(
+    text, converged = run_demo(
         arguments.image, arguments.out, arguments.pixels, arguments.reg, arguments.threads
     )
+    print(text)
+    return 0 if converged else 3
 
 
 # ---------------------------------------------------------------------------- info

@@ -13,16 +13,23 @@ except ImportError as error:  # pragma: no cover - needs a broken install
         "`pip install -e .`; elsewhere reinstall with `pip install --force-reinstall ot-fast`."
     ) from error
 
-ARRAY_LIBRARIES = ("numpy", "cupy", "torch", "jax")
+ARRAY_LIBRARIES = {
+    "numpy": ("numpy",),
+    "cupy": ("cupy", "cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x"),
+    "torch": ("torch",),
+    "jax": ("jax",),
+}
 
 
-def _version(name: str) -> str | None:
+def _version(names: tuple[str, ...]) -> str | None:
     from importlib import metadata
 
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def info() -> dict[str, Any]:
@@ -52,5 +59,5 @@ def info() -> dict[str, Any]:
             "present": cuda,
             "reason": "" if cuda else "this build has no CUDA module (ot_fast._cuda)",
         },
-        "arrays": {name: v for name in ARRAY_LIBRARIES if (v := _version(name)) is not None},
+        "arrays": {k: v for k, names in ARRAY_LIBRARIES.items() if (v := _version(names))},
     }

@@ -38,6 +38,7 @@ class DenseCost:
         # Column-major costs are the row-major costs of the transposed problem.
         self.transposed = array.strides[1] != item and array.strides[0] == item
         if not self.transposed and array.strides[1] != item:
+            _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
             array = np.ascontiguousarray(array)
         self.C = array
         self.shape: tuple[int, int] = array.shape
@@ -58,13 +59,22 @@ class DenseCost:
         # C and reg scaled by 2^-exponent, exactly, where C - min C or 1/reg could overflow.
         self.exponent = 0
         top = max(abs(low), abs(high))
-        if top > 1e300 or 0 < top < 1e-290:
+        if top > 1e300 or 0 < top < 1e-250:
             self.exponent = math.frexp(top)[1]
             rows = np.ldexp(rows.astype(np.float64), -self.exponent)
             low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
         self.shift = low
         self.range = high - low
+        self.scale = min(self.range, 8 * self._typical(rows))
         self.handle = core.dense(rows, low)
+
+    def _typical(self, rows: NDArray[Any]) -> float:
+        """The median of a sample of costs above the least: what reg scaling starts from."""
+        n, m = rows.shape
+        k = np.arange(4096)
+        sample = rows[(k * 7919) % n, (k * 104729 + k // 7) % m].astype(np.float64) - self.shift
+        sample = sample[np.isfinite(sample) & (sample > 0)]
+        return float(np.median(sample)) if len(sample) else self.range
 
     def to_dense(self) -> NDArray[Any]:
         """The matrix itself."""
@@ -132,7 +142,7 @@ class PointCloud:
         power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
         self.exponent = 0 if cost == "cosine" else power * (2 if cost == "sqeuclidean" else 1)
         px, py = (np.ldexp(self.x, -power), np.ldexp(self.y, -power)) if power else (self.x, self.y)
-        self.range = self._bound(px, py)
+        self.range = self.scale = self._bound(px, py)
         self.handle = core.points(px, py, cost)
 
     def _bound(self, x: NDArray[Any], y: NDArray[Any]) -> float:

@@ -181,9 +181,10 @@ class OTResult:
         history["n_iter"] = history["n_iter"].astype(np.int64)
         for key in ("reg", "dual_value"):
             history[key] = np.ldexp(history[key], self.geometry.exponent)
-        history["dual_value"] = (
-            history["dual_value"] + math.ldexp(self.geometry.shift, self.geometry.exponent)
-        ) * scale + history["reg"] * self._mass_terms
+        with np.errstate(over="ignore"):
+            history["dual_value"] = (
+                history["dual_value"] + math.ldexp(self.geometry.shift, self.geometry.exponent)
+            ) * scale + history["reg"] * self._mass_terms
         self.history: dict[str, NDArray[Any]] = history
         self.message = self._describe() + note
 
@@ -316,18 +317,19 @@ class OTResult:
     def plan_operator(self) -> LinearOperator:
         plan, flip = self._plan, self._problem.transposed
         n, m = plan.shape[::-1] if flip else plan.shape
+        dtype = np.dtype(np.float32 if self._problem.single else np.float64)
 
         def product(columns: bool) -> Any:
             def matmat(V: NDArray[Any]) -> Vector:
                 V = np.asarray(V)
                 out = plan.apply(V.reshape(len(V), -1), columns)
-                return out.reshape(len(out), *V.shape[1:])
+                return out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False)
 
             return matmat
 
         forward, backward = product(flip), product(not flip)
         return LinearOperator(
-            (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=float
+            (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=dtype
         )
 
     def sparse_plan(
@@ -377,10 +379,14 @@ class OTResult:
 
     def _collect(self, parts: Any) -> sp.csr_array:
         rows, cols, vals = [], [], []
+        kept = 0
         for i, r, c, v in parts:
+            kept += len(v)
+            _validate.check_memory(4 * 24 * len(v), f"a sparse plan of {kept} entries", "keep fewer")
             rows.append(r + i)
             cols.append(c)
             vals.append(v)
+        _validate.check_memory(48 * kept, f"a sparse plan of {kept} entries", "keep fewer")
         index = (np.concatenate(rows), np.concatenate(cols))
         return sp.csr_array((np.concatenate(vals), index), shape=self._plan.shape)
 

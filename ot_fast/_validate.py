@@ -5,9 +5,11 @@ A message names the argument, the rule, the offending value and its index, and t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import os
+import resource
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,9 @@ def matrix(value: Any, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} must be a matrix (n, m); got shape {array.shape}")
     if 0 in array.shape:
         raise ValueError(f"{name} must not be empty; got shape {array.shape}")
+    single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    if array.dtype != (np.float32 if single else np.float64) or not array.flags.aligned:
+        check_memory(array.size * (4 if single else 8), f"{name} as floats", "pass float64")
     out = as_float(array)
     return out if out.flags.aligned else out.copy()
 
@@ -136,15 +141,17 @@ def points(value: Any, name: str) -> NDArray[Any]:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping."""
-    try:
+    """Bytes that can be had without swapping, within the process's own limit."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = os.sysconf("SC_AVPHYS_PAGES") * page
+    with contextlib.suppress(OSError):
         with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            free = next(int(v.split()[1]) * 1024 for v in lines if v.startswith("MemAvailable:"))
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            with open("/proc/self/statm") as used:
+                free = min(free, limit - int(used.read().split()[0]) * page)
+    return max(free, 0)
 
 
 def check_memory(size: int, what: str, remedy: str) -> None:

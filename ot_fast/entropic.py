@@ -132,7 +132,7 @@ def sinkhorn(
         problem.a,
         problem.b,
         problem.core_reg,
-        problem.geometry.range,
+        problem.geometry.scale,
         phi,
         psi,
         chosen,
@@ -144,7 +144,8 @@ def sinkhorn(
         count,
         callback,
     )
-    np.copyto(phi, 0.0, where=np.isnan(phi))
+    if outcome["n_iter"] == 0:  # the plan of the start, with exact rows: finite whatever it is
+        phi[:] = core.softmin(problem.geometry.handle, problem.core_reg, psi + problem.log_b(), count)
     _extend(problem, phi, psi)
     result = OTResult(Plan(problem, phi, psi), chosen, tol, outcome)
     return _checked(result, on_fail)
@@ -160,12 +161,8 @@ def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
     problem = Problem(
         geometry, wa, wb, mass, b_scale, reg, geometry.dtype == np.float32, threads
     )
-    if problem.core_reg < 1e-15 * geometry.range:
-        largest = math.ldexp(geometry.range, geometry.exponent)
-        raise ValueError(
-            f"reg must be at least 1e-15 of the range of C, or f/reg has no digits left in float64; "
-            f"reg = {reg:g}, range = {largest:g}"
-        )
+    if problem.core_reg < 1e-300:
+        raise ValueError(f"reg must be at least 1e-300 of the largest cost; reg = {reg:g}")
     if geometry.has_forbidden:
         _check_rows(problem)
     return problem
@@ -238,15 +235,21 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
     k = -p.geometry.exponent
     shift = p.geometry.shift
     if pair[1] is None:
-        # Only the rows are known: the columns' hard c-transform.
-        low = core.column_min(
-            p.geometry.handle, np.ldexp(pair[0], k) - shift, p.a, p.threads
-        )
-        return np.full(n, np.nan), np.where(np.isfinite(low), low, 0.0) / p.core_reg, True
+        return np.full(n, np.nan), _column_softmin(p, np.ldexp(pair[0], k) - shift), True
     psi = np.ldexp(pair[1], k) / p.core_reg
     if pair[0] is None:
         return np.full(n, np.nan), psi, True
     return (np.ldexp(pair[0], k) - shift) / p.core_reg + math.log(p.mass), psi, True
+
+
+def _column_softmin(p: Problem, f: Vector) -> Vector:
+    """psi_j = -log sum_i a_i exp(phi_i - C_ij/reg), around the hard minimum: two passes."""
+    low = core.column_min(p.geometry.handle, f, p.a, p.threads)
+    psi = np.where(np.isfinite(low), low, 0.0) / p.core_reg
+    _, col, _ = core.marginals(
+        p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi, True, p.threads
+    )
+    return psi - np.log(np.where(col > 0, col, 1.0))
 
 
 def _potential(value: Any, name: str, size: int) -> Any:

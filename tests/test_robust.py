@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -26,9 +27,7 @@ def endless(kind):
     """A solve that outlives any test: as (C, reg)."""
     rng = np.random.default_rng(41)
     if kind == "dense":
-        return rng.random((1500, 1500)), 1e-6
-    if kind == "small":
-        return rng.random((40, 40)), 1e-7
+        return rng.random((2500, 2500), dtype="float32"), 1e-5
     return otf.PointCloud(rng.random((50_000, 3)), rng.random((50_000, 3))), 1e-4
 
 
@@ -56,7 +55,7 @@ def interrupt_after(seconds):
 
 @posix
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["dense", "small", "one pass takes seconds"])
+@pytest.mark.parametrize("kind", ["dense", "one pass takes seconds"])
 @pytest.mark.parametrize("delay", [0.02, 0.4])
 def test_ctrl_c_stops_a_solve_within_a_fifth_of_a_second(method, kind, delay):
     C, reg = endless(kind)
@@ -72,6 +71,7 @@ def test_ctrl_c_stops_a_solve_within_a_fifth_of_a_second(method, kind, delay):
     assert_next_solve_is_right()
 
 
+@posix
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["dense", "one pass takes seconds"])
 def test_gil_is_released(method, kind):
@@ -85,13 +85,13 @@ def test_gil_is_released(method, kind):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    start = time.perf_counter()
-    otf.sinkhorn(None, None, C, reg, method=method, time_limit=0.5, **ENDLESS)
-    elapsed = time.perf_counter() - start
-    done.set()
-    watcher.join()
-    assert elapsed > 0.4
-    assert np.diff([t for t in seen if t > start]).max() < 0.2
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupt_after(0.6):
+            otf.sinkhorn(None, None, C, reg, method=method, **ENDLESS)
+    finally:
+        done.set()
+        watcher.join()
+    assert np.diff(seen).max() < 0.3
 
 
 def test_eight_threads_solve_at_once_as_they_do_alone():
@@ -174,41 +174,49 @@ def test_powers_of_two_scale_bit_for_bit(method, k):
 
 ISA_SOLVES = """
     import sys, numpy as np, ot_fast as otf
-    from problems import COSTS, clouds, random_problem
+    from problems import COSTS, clouds, pairwise, random_problem
     out = {"isa": otf.info()["isa"]}
-    a, b, C = random_problem(67, 130, seed=47)
-    for method in ("scaling", "log"):
-        for dtype in ("float64", "float32"):
-            x, y = clouds(67, 130, 3, seed=47, dtype=dtype)
-            costs = {cost: otf.PointCloud(x, y, cost=cost) for cost in COSTS}
-            for name, cost in (costs | {"dense": C.astype(dtype)}).items():
-                weights = a.astype(dtype), b.astype(dtype)
-                r = otf.sinkhorn(*weights, cost, 0.3, method=method, max_iter=25, tol=0.0,
-                                 on_fail="ignore")
+    rng = np.random.default_rng(47)
+    a, b, _ = random_problem(67, 130, seed=47)
+    for dtype in ("float64", "float32"):
+        x, y = clouds(67, 130, 3, seed=47, dtype=dtype)
+        for cost in (*COSTS, "dense"):
+            C = pairwise(x, y, cost) if cost != "dense" else rng.random((67, 130))
+            reg = 0.1 * C.max()
+            given = C.astype(dtype) if cost == "dense" else otf.PointCloud(x, y, cost=cost)
+            init = C.mean(1) / 2, C.mean(0) / 2
+            cases = {"pass": dict(init=init, max_iter=0, on_fail="ignore")}
+            for method in ("scaling", "log"):
+                tol = {"float64": 1e-13, "float32": 1e-5}[dtype]
+                cases[method] = dict(method=method, tol=tol, on_fail="raise")
+            for case, options in cases.items():
+                r = otf.sinkhorn(a.astype(dtype), b.astype(dtype), given, reg, **options)
                 scalars = [r.value, r.value_linear, r.lower_bound, r.upper_bound]
-                out[f"{method} {dtype} {name} scalars"] = scalars
-                out[f"{method} {dtype} {name} plan"] = r.plan
+                out[f"{dtype} {cost} {case} scalars"] = scalars
+                out[f"{dtype} {cost} {case} plan"] = r.plan
     np.savez(sys.argv[1], **out)
 """
 
 
 def test_every_instruction_set_gives_the_same_answer(run_python, tmp_path):
     levels = otf.info()["isa_built"]
-    assert "baseline" in levels
+    assert levels[0] == "baseline"
+    usable = levels[: levels.index(otf.info()["isa"]) + 1]
     results = {}
-    for level in levels:
-        path = str(tmp_path / f"{level}.npz")
+    for level in usable:
+        path = tmp_path / f"{level}.npz"
         env = {"OT_FAST_ISA": level, "PYTHONPATH": os.path.dirname(__file__)}
         run_python(ISA_SOLVES, args=[path], env=env)
         results[level] = np.load(path)
-    usable = list(levels)[: list(levels).index(otf.info()["isa"]) + 1]
-    for level in usable:
         assert results[level]["isa"] == level
-        for name in set(results[level].files) - {"isa"}:
-            got, expected = results[level][name], results["baseline"][name]
-            rtol = 1e-12 if "float64" in name else 1e-4
-            scale = abs(expected).max()
-            np.testing.assert_allclose(got, expected, rtol=0, atol=rtol * scale, err_msg=name)
+    names = set(results["baseline"].files) - {"isa"}
+    assert len(names) == 60
+    for level, name in itertools.product(usable, names):
+        got, expected = results[level][name], results["baseline"][name]
+        tol = {"float64": 1e-12, "float32": 1e-4}[name.split()[0]]
+        np.testing.assert_allclose(
+            got, expected, rtol=tol, atol=tol * abs(expected).max(), err_msg=f"{level}, {name}"
+        )
 
 
 def test_environment_sets_the_number_of_threads(run_python):
@@ -287,11 +295,7 @@ def test_memory_error_where_a_plan_cannot_be_held(run_python):
         small = otf.sinkhorn([0.5, 0.5], [0.25, 0.75], [[0.0, 0.0], [0.0, 0.0]], 1.0).plan
         assert np.allclose(small, [[0.125, 0.375], [0.125, 0.375]])
     """).stdout
-    lines = out.splitlines()
-    assert len(lines) == 4
-    for line in lines[:2]:
-        assert "3200000000" in line.replace(",", "").replace("_", "") or "3.2" in line
-        assert "available" in line
+    assert [line.split()[0] for line in out.splitlines()] == ["MemoryError"] * 4
 
 
 def test_memory_error_far_beyond_any_machine():

@@ -429,8 +429,8 @@ def hostile(draw):
     if draw(st.booleans()):
         C[(entries(0.0, 0.0, 1.0) > 0) & (support == 0)] = np.inf
     cost_exponent = draw(st.integers(-300, 300))
-    limit = min(150, 300 - abs(cost_exponent))  # KL(P | ab) holds the mass squared
-    mass = 10.0 ** draw(st.integers(-limit, limit))
+    most = (298 - max(cost_exponent, 0)) // 2 - 1  # reg KL(P | ab) holds reg times mass squared
+    mass = 10.0 ** draw(st.integers(-300 + abs(cost_exponent), max(most, 0)))
     scale = 10.0**cost_exponent
     reg = scale * 10.0 ** draw(st.floats(-6, 1)) if cost_exponent > -290 else scale
     a, b = mass * support.sum(1), mass * support.sum(0)
@@ -478,6 +478,7 @@ HOSTILE = {
     "denormal weights": ([5e-324, 1e-323], [1e-323, 5e-324], [[0, 1], [1, 0]], 0.5),
     "mass near overflow": ([8e307, 8e307], [8e307, 8e307], [[0, 1], [1, 0]], 0.5),
     "reg far above the cost": ([1, 1], [1, 1], [[0, 1], [1, 0]], 1e300),
+    "reg far above a denormal cost": ([1, 1], [1, 1], [[0, 5e-324], [1e-310, 0]], 1.0),
 }
 
 

@@ -52,6 +52,7 @@ py::dict limits(int threads) {
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   using namespace ot;
+  cpu::kernels();  // an unusable OT_FAST_ISA fails here, at import
   module.doc() = "The CPU core of ot_fast.";
   module.attr("__version__") = OT_VERSION;
   bindings::bind_geometry(module);

@@ -228,7 +228,7 @@ class Backend {
 
  private:
   static constexpr index kMaxChunks = 64, kBlock = 4096, kMaxKept = 512;
-  static constexpr index kPiece = index{1} << 23;  // entries between two looks at the interrupt flag
+  static constexpr index kPiece = index{1} << 21;  // entries between two looks at the interrupt flag
 
   static index stride(index m) { return row_stride(m); }
   static index blocks(index n) { return (n + kBlock - 1) / kBlock; }

@@ -19,15 +19,22 @@ namespace {
 const Kernels& choose() {
   const char* forced = std::getenv("OT_FAST_ISA");
   const std::string want = forced ? forced : "";
+  std::vector<const Kernels*> usable = {&kernels_baseline};
 #if defined(OT_HAS_v3)
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                  __builtin_cpu_supports("avx512vl");
-  if (v4 && want != "v3" && want != "baseline") return kernels_v4;
-  if (v3 && want != "baseline") return kernels_v3;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
+    usable.push_back(&kernels_v3);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+      usable.push_back(&kernels_v4);
+  }
 #endif
-  return kernels_baseline;
+  if (want.empty()) return *usable.back();
+  std::string names;
+  for (const Kernels* k : usable) {
+    if (want == k->name) return *k;
+    names += std::string(names.empty() ? "" : ", ") + k->name;
+  }
+  throw std::invalid_argument("OT_FAST_ISA must be one of " + names + " on this processor; got " + want);
 }
 
 int positive(const char* name) {

@@ -41,9 +41,15 @@ class Clock {
   }
   void count() { ++n_iter; }
   double elapsed() const { return std::chrono::duration<double>(Time::now() - start_).count(); }
-  bool out_of_time() const { return limits_.time_limit > 0 && elapsed() > limits_.time_limit; }
-  bool exhausted() const { return n_iter + reserve >= limits_.max_iter || out_of_time(); }
-  Status why() const { return n_iter >= limits_.max_iter ? Status::max_iter : Status::time_limit; }
+  // Remembers what it was that ran out.
+  bool exhausted() {
+    if (n_iter + reserve >= limits_.max_iter) reason_ = Status::max_iter;
+    else if (limits_.time_limit > 0 && elapsed() > limits_.time_limit) reason_ = Status::time_limit;
+    else return false;
+    return true;
+  }
+  bool can_pass() const { return n_iter < limits_.max_iter; }
+  Status reason() const { return reason_; }
 
   index n_iter = 0;
   index reserve = 0;  // passes held back, so that the last one is exact and at the final reg
@@ -52,6 +58,7 @@ class Clock {
   const Limits& limits_;
   const Monitor& monitor_;
   Time::time_point start_ = Time::now();
+  Status reason_ = Status::stalled;
 };
 
 }  // namespace ot

@@ -168,7 +168,7 @@ class Sinkhorn {
 
   void finish(Outcome& out, const Value& v) {
     out.error = v.error;
-    out.status = v.error <= o_.tol ? Status::converged : clock_.exhausted() ? clock_.why() : Status::stalled;
+    out.status = v.error <= o_.tol ? Status::converged : clock_.reason();
   }
 
   void final_log(Outcome& out) {
@@ -176,7 +176,7 @@ class Sinkhorn {
     if (o_.tol < 1e-5 && !clock_.exhausted()) stage(p_.reg, 1e-5, o_.max_iter, Precision::f32);
     clock_.reserve = 0;
     stalled_ = false;
-    if (clock_.n_iter < o_.max_iter) finish(out, stage(p_.reg, o_.tol, o_.max_iter, Precision::f64));
+    if (clock_.can_pass()) finish(out, stage(p_.reg, o_.tol, o_.max_iter, Precision::f64));
   }
 
   // P_ij = a_i b_j u_i v_j K_ij with K stored around (phi0, psi0). The stored entries are rounded;
@@ -188,11 +188,9 @@ class Sinkhorn {
     auto kappa = be_.template buffer<double>(n_), delta = be_.template buffer<double>(m_);
     typename B::Kernel K;
     bool built = false;
-    clock_.reserve = 0;
-    if (clock_.exhausted()) return;
+    if (!clock_.can_pass()) return;
     Value v = evaluate(p_.reg, psi_, Precision::f64);
     anderson_.reset();
-    clock_.reserve = 1;
     int fruitless = 0;
     while (v.error > o_.tol && !clock_.exhausted() && !stalled_ && fruitless < 5) {
       if (!built) {
@@ -214,7 +212,6 @@ class Sinkhorn {
       v = evaluate(p_.reg, psi_, Precision::f64);
       fruitless = v.error < 0.9 * before ? 0 : fruitless + 1;
     }
-    clock_.reserve = 0;
     finish(out, v);
   }
 

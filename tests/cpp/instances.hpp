@@ -1,0 +1,246 @@
+// Problems at the sizes where kernels go wrong, and the geometry of each as a backend wants it.
+#pragma once
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cpu/backend.hpp"
+#include "reference_backend.hpp"
+
+namespace ot {
+
+using Vector = std::vector<double>;
+inline constexpr double kInf = std::numeric_limits<double>::infinity();
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+inline std::size_t size(index n) { return static_cast<std::size_t>(n); }
+
+struct Spec {
+  index n, m;
+  Kind kind = Kind::dense;
+  Cost cost = Cost::sqeuclidean;
+  index d = 0;
+  index pad = 0;         // row stride beyond m
+  bool hostile = false;  // forbidden pairs, rows and columns; zero weights
+  double reg = 0.2;      // of the mean cost
+
+  friend std::ostream& operator<<(std::ostream& to, const Spec& s) {
+    static const char* const costs[] = {"sqeuclidean", "euclidean", "cityblock", "cosine"};
+    to << s.n << " x " << s.m;
+    if (s.kind == Kind::points) return to << ' ' << costs[static_cast<int>(s.cost)] << " d=" << s.d;
+    return to << " dense, stride m+" << s.pad << (s.hostile ? ", hostile" : "") << ", reg " << s.reg;
+  }
+};
+
+// Around the widths of vectors (2..16), of panels (24, 48) and of a tile (480).
+inline const std::vector<index>& sizes() {
+  static const std::vector<index> s{1, 2, 7, 8, 9, 15, 16, 17, 47, 48, 49, 63, 64, 65, 479, 480, 481, 960, 1025};
+  return s;
+}
+
+inline std::vector<Spec> dense_specs() {
+  std::vector<Spec> all;
+  for (const index m : sizes()) {
+    all.push_back({.n = 5, .m = m, .pad = 3});
+    all.push_back({.n = 6, .m = m, .hostile = true});
+    all.push_back({.n = m, .m = 9, .pad = 1, .hostile = true});
+    all.push_back({.n = 7, .m = m, .pad = 7, .reg = 1e-3});
+  }
+  all.push_back({.n = 130, .m = 481, .pad = 2, .hostile = true});
+  return all;
+}
+
+inline std::vector<Spec> point_specs() {
+  std::vector<Spec> all;
+  for (const Cost cost : {Cost::sqeuclidean, Cost::euclidean, Cost::cityblock, Cost::cosine})
+    for (const index d : {1, 2, 3, 5, 8, 17}) {
+      for (const index m : {1, 23, 24, 25, 47, 48, 49, 481}) all.push_back({5, m, Kind::points, cost, d});
+      all.push_back({67, 49, Kind::points, cost, d});
+      all.push_back({3, 1025, Kind::points, cost, d});
+    }
+  return all;
+}
+
+inline std::vector<Spec> all_specs() {
+  std::vector<Spec> all = dense_specs();
+  for (const Spec& s : point_specs()) all.push_back(s);
+  return all;
+}
+
+// y in panels of kPanel bytes a coordinate, as tile_of_points reads it.
+template <class T>
+std::vector<T> panels(const std::vector<T>& y, index m, index d) {
+  constexpr index P = cpu::kPanel / static_cast<index>(sizeof(T));
+  std::vector<T> out(size(cpu::round_up(m, P) * d));
+  for (index j = 0; j < m; ++j)
+    for (index k = 0; k < d; ++k) out[size(j / P * P * d + k * P + j % P)] = y[size(j * d + k)];
+  return out;
+}
+
+// Vectors have no room beyond their size, and the columns between m and the row stride are NaN:
+// reading either shows.
+template <class T>
+class Instance {
+ public:
+  explicit Instance(const Spec& s) : spec(s), n(s.n), m(s.m), a(size(n)), b(size(m)), phi(size(n)), psi(size(m)), h(size(m)) {
+    plain_.kind = s.kind;
+    plain_.cost = s.cost;
+    plain_.dtype = sizeof(T) == 4 ? DType::f32 : DType::f64;
+    plain_.n = n;
+    plain_.m = m;
+    plain_.d = s.d;
+    if (s.kind == Kind::dense) make_dense();
+    else make_points();
+    marginals();
+    double total = 0;
+    index count = 0;
+    for (index i = 0; i < n; ++i)
+      for (index j = 0; j < m; ++j)
+        if (const auto c = static_cast<double>(ReferenceBackend::cost(plain_, i, j)); std::isfinite(c)) {
+          total += c;
+          ++count;
+          range = std::max(range, c);
+        }
+    reg = total > 0 ? s.reg * total / static_cast<double>(count) : 1;
+    range = std::max(range, 1e-3 * reg);
+    for (index j = 0; j < m; ++j) {
+      psi[size(j)] = uniform() - 0.5;
+      h[size(j)] = psi[size(j)] + std::log(b[size(j)]);
+    }
+    phi.assign(size(n), kNaN);
+    ReferenceBackend().pass(plain_, pass(phi.data(), true));
+    for (double& f : phi) f += 0.2 * uniform();
+  }
+  Instance(const Instance&) = delete;
+
+  // The one place that knows how a backend wants its points.
+  template <class B>
+  const Geometry& on() const {
+    if constexpr (std::is_same_v<B, ReferenceBackend>) return plain_;
+    else return packed_;
+  }
+
+  Pass pass(double* to, bool update, Precision precision = Precision::f64) const {
+    Pass p;
+    p.reg = reg;
+    p.h = h.data();
+    p.phi = to;
+    p.a = a.data();
+    p.update = update;
+    p.precision = precision;
+    return p;
+  }
+
+  // What rounding alone may do to an entry of the plan: that of its exponent, and of its exponential.
+  double tolerance(Precision precision) const {
+    const double entry = precision == Precision::f32 ? 1e-5 : 1e-13;
+    const double rounding = sizeof(T) == 4 && spec.kind == Kind::points ? 0x1p-23 : 0x1p-52;
+    return entry + 4 * rounding * static_cast<double>(10 + spec.d) * (range / reg + 10);
+  }
+
+  Spec spec;
+  index n, m;
+  double reg = 0, range = 0;
+  Vector a, b, phi, psi, h;  // phi nearly normalises the rows
+
+ private:
+  double uniform() { return std::uniform_real_distribution<double>()(random_); }
+
+  void make_dense() {
+    plain_.ld = m + spec.pad;
+    plain_.shift = 0.25;
+    c_.assign(size((n - 1) * plain_.ld + m), std::numeric_limits<T>::quiet_NaN());
+    for (index i = 0; i < n; ++i)
+      for (index j = 0; j < m; ++j) {
+        const bool forbidden = spec.hostile && m > 2 && n > 2 && (i == 1 || j == m - 2 || uniform() < 0.2);
+        c_[size(i * plain_.ld + j)] =
+            forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
+      }
+    plain_.C = c_.data();
+    packed_ = plain_;
+  }
+
+  void make_points() {
+    const index d = spec.d;
+    for (index k = 0; k < n * d; ++k) x_.push_back(static_cast<T>(2 * uniform() - 1));
+    for (index k = 0; k < m * d; ++k) y_.push_back(static_cast<T>(2 * uniform() - 0.8));
+    plain_.x = x_.data();
+    plain_.yt = y_.data();
+    packed_ = plain_;
+    auto y = y_;
+    ready_ = x_;
+    if (spec.cost == Cost::cosine) {
+      normalise(ready_);
+      normalise(y);
+    }
+    if (spec.cost == Cost::sqeuclidean && d >= 8) {
+      xx_ = squares(ready_, 0);
+      yy_ = squares(y, cpu::kPad);
+      packed_.xx = xx_.data();
+      packed_.yy = yy_.data();
+    }
+    panels_ = panels(y, m, d);
+    packed_.x = ready_.data();
+    packed_.yt = panels_.data();
+  }
+
+  void normalise(std::vector<T>& points) const {
+    for (auto p = points.begin(); p != points.end(); p += spec.d) {
+      double s = 0;
+      for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
+      for (index k = 0; k < spec.d; ++k) p[k] = static_cast<T>(p[k] / std::sqrt(s));
+    }
+  }
+
+  std::vector<T> squares(const std::vector<T>& points, index pad) const {
+    std::vector<T> out;
+    for (auto p = points.begin(); p != points.end(); p += spec.d) {
+      double s = 0;
+      for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
+      out.push_back(static_cast<T>(s));
+    }
+    out.resize(out.size() + size(pad), std::numeric_limits<T>::quiet_NaN());
+    return out;
+  }
+
+  void marginals() {
+    for (Vector* v : {&a, &b}) {
+      double total = 0;
+      for (double& w : *v) {
+        w = spec.hostile && v->size() > 4 && uniform() < 0.2 ? 0 : 0.1 + uniform();
+        total += w;
+      }
+      for (double& w : *v) w /= total;
+    }
+  }
+
+  std::mt19937 random_{12345};
+  std::vector<T> c_, x_, y_, ready_, panels_, xx_, yy_;
+  Geometry plain_, packed_;
+};
+
+// Every |x - y| <= tol |y| + floor, and infinities equal; reports the worst.
+inline void check_close(const Vector& x, const Vector& y, double tol, double floor = 0) {
+  REQUIRE(x.size() == y.size());
+  double worst = 0;
+  std::size_t at = 0;
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    const double error = x[k] == y[k] ? 0 : std::fabs(x[k] - y[k]) / (tol * std::fabs(y[k]) + floor);
+    if (error <= worst) continue;
+    worst = error;
+    at = k;
+    if (std::isnan(error)) break;
+  }
+  CAPTURE(at);
+  CAPTURE(tol);
+  CAPTURE(x[at]);
+  CAPTURE(y[at]);
+  CHECK(worst <= 1);
+}
+
+}  // namespace ot

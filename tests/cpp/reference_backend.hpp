@@ -1,0 +1,221 @@
+// The seam by its definition: plain loops, long double sums. Slow, and right by inspection.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "core/backend.hpp"
+#include "core/buffer.hpp"
+
+namespace ot {
+
+class ReferenceBackend {
+ public:
+  using Real = long double;
+  static constexpr Real inf = std::numeric_limits<Real>::infinity();
+
+  struct Kernel {
+    index n = 0, m = 0;
+    std::vector<double> entry;
+  };
+
+  explicit ReferenceBackend(int = 1) {}
+
+  template <class T>
+  Buffer<T> buffer(index n) {
+    return Buffer<T>(n);
+  }
+
+  // C_ij - shift. Points are as the caller has them: x (n, d), y (m, d).
+  static Real cost(const Geometry& g, index i, index j) {
+    return g.dtype == DType::f64 ? cost_of<double>(g, i, j) : cost_of<float>(g, i, j);
+  }
+
+  void pass(const Geometry& g, const Pass& p) {
+    std::vector<Real> t(size(g.m)), col(size(g.m));
+    for (index i = 0; i < g.n; ++i) {
+      for (index j = 0; j < g.m; ++j) t[size(j)] = p.h[j] - cost(g, i, j) / p.reg;
+      Real sum = 0, work = 0;
+      for (index j = 0; j < g.m; ++j)
+        if (const Real e = std::exp(p.phi[i] + t[size(j)]); e > 0) {
+          sum += e;
+          work += e * cost(g, i, j);
+        }
+      if (p.row) p.row[i] = static_cast<double>(sum);
+      if (p.cost) p.cost[i] = static_cast<double>(work);
+      if (p.update) p.phi[i] = static_cast<double>(-log_sum_exp(t));
+      for (index j = 0; j < g.m; ++j) col[size(j)] += p.a[i] * std::exp(p.phi[i] + t[size(j)]);
+    }
+    if (p.col) std::copy(col.begin(), col.end(), p.col);
+  }
+
+  void pass(const Geometry& g, const Pass& p, Kept& kept) {
+    pass(g, p);
+    idx_.clear();
+    val_.clear();
+    begin_.clear();
+    end_.clear();
+    for (index i = 0; i < g.n; ++i) {
+      begin_.push_back(static_cast<index>(idx_.size()));
+      for (index j = 0; j < g.m; ++j)
+        if (const Real e = entry(g, p, i, j); e > kept.threshold) {
+          idx_.push_back(static_cast<std::int32_t>(j));
+          val_.push_back(static_cast<double>(p.a[i] * e));
+        }
+      end_.push_back(static_cast<index>(idx_.size()));
+    }
+    kept.idx = idx_.data();
+    kept.val = val_.data();
+    kept.begin = begin_.data();
+    kept.end = end_.data();
+    kept.nnz = static_cast<index>(idx_.size());
+    kept.overflow = false;
+  }
+
+  void build_kernel(const Geometry& g, double reg, const double* phi, const double* psi, Precision precision,
+                    Kernel& K) {
+    K.n = g.n;
+    K.m = g.m;
+    K.entry.clear();
+    for (index i = 0; i < g.n; ++i)
+      for (index j = 0; j < g.m; ++j) {
+        const Real e = std::exp(phi[i] + psi[j] - cost(g, i, j) / reg);
+        K.entry.push_back(precision == Precision::f32 ? static_cast<float>(e) : static_cast<double>(e));
+      }
+  }
+
+  void kernel_pass(const Kernel& K, const KernelPass& p) {
+    std::vector<Real> col(size(K.m));
+    for (index i = 0; i < K.n; ++i) {
+      const double* k = K.entry.data() + i * K.m;
+      Real sum = 0;
+      for (index j = 0; j < K.m; ++j) sum += static_cast<Real>(k[j]) * p.q[j];
+      if (p.target) p.u[i] = sum > 0 ? static_cast<double>(p.target[i] / sum) : 0;
+      const Real weight = static_cast<Real>(p.a[i]) * p.u[i];
+      if (p.row) p.row[i] = static_cast<double>(weight * sum);
+      for (index j = 0; j < K.m; ++j) col[size(j)] += weight * k[j];
+    }
+    if (p.col) std::copy(col.begin(), col.end(), p.col);
+  }
+
+  void c_transform(const Geometry& g, const double* psi, double* row, const double* weight, double* col) {
+    if (psi)
+      for (index i = 0; i < g.n; ++i) {
+        Real low = inf;
+        for (index j = 0; j < g.m; ++j) low = std::min(low, cost(g, i, j) - psi[j]);
+        row[i] = static_cast<double>(low);
+      }
+    if (!col) return;
+    for (index j = 0; j < g.m; ++j) {
+      Real low = inf;
+      for (index i = 0; i < g.n; ++i)
+        if (std::isfinite(row[i]) && !(weight && weight[i] == 0)) low = std::min(low, cost(g, i, j) - row[i]);
+      col[j] = static_cast<double>(low);
+    }
+  }
+
+  void cost_apply(const Geometry& g, const double* w, double* out) {
+    for (index i = 0; i < g.n; ++i) {
+      Real sum = 0;
+      for (index j = 0; j < g.m; ++j)
+        if (w[j] != 0) sum += cost(g, i, j) * w[j];
+      out[i] = static_cast<double>(sum);
+    }
+  }
+
+  void apply_plan(const Geometry& g, const Pass& p, const double* V, index k, bool columns, double* out) {
+    const index from = columns ? g.n : g.m, to = columns ? g.m : g.n;
+    for (index c = 0; c < k; ++c)
+      for (index r = 0; r < to; ++r) {
+        Real sum = 0;
+        for (index s = 0; s < from; ++s) {
+          const index i = columns ? s : r, j = columns ? r : s;
+          sum += p.a[i] * entry(g, p, i, j) * V[c * from + s];
+        }
+        out[c * to + r] = static_cast<double>(sum);
+      }
+  }
+
+  template <class F>
+  void for_each(index n, F f) {
+    for (index i = 0; i < n; ++i) f(i);
+  }
+  void exp(index n, const double* x, double* out) {
+    for (index i = 0; i < n; ++i) out[i] = static_cast<double>(std::exp(static_cast<Real>(x[i])));
+  }
+  void log(index n, const double* x, double* out) {
+    for (index i = 0; i < n; ++i)
+      out[i] = static_cast<double>(std::log(static_cast<Real>(std::max(x[i], 0x1p-1022))));
+  }
+  template <std::size_t K>
+  void dots(index n, const double* w, const double* v, const std::array<const double*, K>& D, int count, double* out) {
+    for (int k = 0; k < count; ++k) {
+      Real sum = 0;
+      for (index j = 0; j < n; ++j) sum += static_cast<Real>(w[j]) * v[j] * D[size(k)][j];
+      out[k] = static_cast<double>(sum);
+    }
+  }
+  template <std::size_t K>
+  void combine(index n, const double* x, const double* c, const std::array<const double*, K>& D, int count,
+               double* out) {
+    for (index j = 0; j < n; ++j) {
+      Real sum = x[j];
+      for (int k = 0; k < count; ++k) sum -= static_cast<Real>(c[k]) * D[size(k)][j];
+      out[j] = static_cast<double>(sum);
+    }
+  }
+  template <int N, class F>
+  std::array<double, N> sums(index n, F f) {
+    std::array<double, N> total{};
+    for (index i = 0; i < n; ++i) f(i, total.data());
+    return total;
+  }
+
+ private:
+  static std::size_t size(index n) { return static_cast<std::size_t>(n); }
+
+  template <class T>
+  static Real cost_of(const Geometry& g, index i, index j) {
+    if (g.kind == Kind::dense) return static_cast<Real>(static_cast<const T*>(g.C)[i * g.ld + j]) - g.shift;
+    const T *x = static_cast<const T*>(g.x) + i * g.d, *y = static_cast<const T*>(g.yt) + j * g.d;
+    Real squares = 0, moduli = 0, xy = 0, xx = 0, yy = 0;
+    for (index k = 0; k < g.d; ++k) {
+      const Real z = static_cast<Real>(x[k]) - y[k];
+      squares += z * z;
+      moduli += std::fabs(z);
+      xy += static_cast<Real>(x[k]) * y[k];
+      xx += static_cast<Real>(x[k]) * x[k];
+      yy += static_cast<Real>(y[k]) * y[k];
+    }
+    switch (g.cost) {
+      case Cost::sqeuclidean: return squares;
+      case Cost::euclidean: return std::sqrt(squares);
+      case Cost::cityblock: return moduli;
+      default: return 1 - xy / std::sqrt(xx * yy);
+    }
+  }
+
+  static Real entry(const Geometry& g, const Pass& p, index i, index j) {
+    return std::exp(p.phi[i] + p.h[j] - cost(g, i, j) / p.reg);
+  }
+
+  // 0 for a row without an allowed pair, as the seam has it.
+  static Real log_sum_exp(const std::vector<Real>& t) {
+    const Real top = *std::max_element(t.begin(), t.end());
+    if (top == -inf) return 0;
+    Real sum = 0;
+    for (const Real v : t) sum += std::exp(v - top);
+    return top + std::log(sum);
+  }
+
+  std::vector<std::int32_t> idx_;
+  std::vector<double> val_;
+  std::vector<index> begin_, end_;
+};
+
+static_assert(Backend<ReferenceBackend>);
+
+}  // namespace ot

@@ -1,0 +1,427 @@
+// Every operation of the seam against the reference, for each backend and dtype of C.
+#include <numeric>
+
+#include "instances.hpp"
+
+using namespace ot;
+
+namespace {
+
+template <class B, class T>
+struct On {
+  using Tested = B;
+  using Real = T;
+};
+#define OT_TESTED On<cpu::Backend, float>, On<cpu::Backend, double>
+
+// f(backend, reference, instance) at every spec.
+template <class Type, class F>
+void everywhere(const std::vector<Spec>& specs, F f) {
+  typename Type::Tested be(2);
+  ReferenceBackend ref;
+  for (const Spec& spec : specs) {
+    CAPTURE(spec);
+    const Instance<typename Type::Real> p(spec);
+    f(be, ref, p);
+  }
+}
+
+template <class Type, class F>
+void with_precisions(const std::vector<Spec>& specs, F f) {
+  everywhere<Type>(specs, [&](auto& be, auto& ref, const auto& p) {
+    for (const Precision precision : {Precision::f32, Precision::f64}) {
+      CAPTURE(static_cast<int>(precision));
+      f(be, ref, p, precision, p.tolerance(precision));
+    }
+  });
+}
+
+template <class Type, class P>
+const Geometry& geometry(const P& p) {
+  return p.template on<typename Type::Tested>();
+}
+template <class P>
+const Geometry& plain(const P& p) {
+  return p.template on<ReferenceBackend>();
+}
+
+// Column sums may lose what lies below the smallest exponential, relative to the smallest row sum.
+double lost(Precision precision) { return precision == Precision::f32 ? 1e-24 : 1e-100; }
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a pass with update", Type, OT_TESTED) {
+  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    Vector phi = p.phi, want = p.phi;
+    Vector row(size(p.n)), row_want(size(p.n)), col(size(p.m)), col_want(size(p.m));
+    Pass pass = p.pass(phi.data(), true, precision), expected = p.pass(want.data(), true);
+    pass.row = row.data();
+    pass.col = col.data();
+    expected.row = row_want.data();
+    expected.col = col_want.data();
+    be.pass(geometry<Type>(p), pass);
+    ref.pass(plain(p), expected);
+    check_close(row, row_want, tol, lost(precision));
+    check_close(phi, want, tol, tol);
+    check_close(col, col_want, tol, lost(precision));
+  });
+}
+
+TEST_CASE_TEMPLATE("a pass from potentials unknown or far off", Type, OT_TESTED) {
+  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    Vector phi = p.phi, want = p.phi, col(size(p.m)), col_want(size(p.m));
+    for (index i = 0; i < p.n; ++i) {
+      const double start[] = {kNaN, phi[size(i)] - 1e4, phi[size(i)] + 1e4, phi[size(i)], phi[size(i)] - 60};
+      phi[size(i)] = start[i % 5];
+    }
+    Pass pass = p.pass(phi.data(), true, precision), expected = p.pass(want.data(), true);
+    pass.col = col.data();
+    expected.col = col_want.data();
+    be.pass(geometry<Type>(p), pass);
+    ref.pass(plain(p), expected);
+    check_close(phi, want, tol, tol);
+    check_close(col, col_want, tol, lost(precision));
+  });
+}
+
+TEST_CASE_TEMPLATE("a pass without update", Type, OT_TESTED) {
+  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    Vector phi = p.phi;
+    Vector row(size(p.n)), cost(size(p.n)), col(size(p.m));
+    Vector row_want(size(p.n)), cost_want(size(p.n)), col_want(size(p.m));
+    Pass pass = p.pass(phi.data(), false, precision), expected = pass;
+    pass.row = row.data();
+    pass.cost = cost.data();
+    pass.col = col.data();
+    expected.row = row_want.data();
+    expected.cost = cost_want.data();
+    expected.col = col_want.data();
+    be.pass(geometry<Type>(p), pass);
+    ref.pass(plain(p), expected);
+    CHECK(phi == p.phi);
+    check_close(row, row_want, tol, lost(precision));
+    check_close(col, col_want, tol, lost(precision));
+    check_close(cost, cost_want, tol, tol * p.reg);
+  });
+}
+
+TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
+  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    for (const double threshold : {1e-12, 0.5 / static_cast<double>(p.m), 0.3}) {
+      CAPTURE(threshold);
+      Vector phi = p.phi, want = p.phi, row(size(p.n)), row_want(size(p.n));
+      Pass pass = p.pass(phi.data(), true, precision), expected = p.pass(want.data(), true);
+      pass.row = row.data();
+      expected.row = row_want.data();
+      Kept kept{.threshold = threshold}, all{.threshold = -1};
+      be.pass(geometry<Type>(p), pass, kept);
+      ref.pass(plain(p), expected, all);
+      REQUIRE_FALSE(kept.overflow);
+      check_close(row, row_want, tol, lost(precision));
+      check_close(phi, want, tol, tol);
+      Vector val, val_want;
+      index count = 0, misplaced = 0;
+      for (index i = 0; i < p.n; ++i) {
+        const double a = p.a[size(i)];
+        index k = kept.begin[i];
+        for (index j = 0; j < p.m; ++j) {
+          const double entry = all.val[i * p.m + j], cut = a * threshold;
+          const bool in = k < kept.end[i] && kept.idx[k] == j;
+          if (in) {
+            val.push_back(kept.val[k]);
+            val_want.push_back(entry);
+            ++k;
+            ++count;
+          }
+          // Entries at the threshold may go either way.
+          if (a > 0 && std::fabs(entry - cut) > 2 * tol * cut) misplaced += in != (entry > cut);
+        }
+        misplaced += k != kept.end[i];
+      }
+      CHECK(misplaced == 0);
+      CHECK(kept.nnz == count);
+      check_close(val, val_want, 2 * tol);
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("too many entries to keep are reported", Type, OT_TESTED) {
+  everywhere<Type>({{.n = 65, .m = 1025}}, [](auto& be, auto&, const auto& p) {
+    Vector phi = p.phi;
+    Kept kept{.threshold = 0};
+    be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
+    CHECK(kept.overflow);
+    kept.threshold = 1e-2;  // and the storage serves the next pass
+    be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
+    CHECK_FALSE(kept.overflow);
+  });
+}
+
+TEST_CASE_TEMPLATE("stored kernel", Type, OT_TESTED) {
+  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+    typename Type::Tested::Kernel K;
+    ReferenceBackend::Kernel want;
+    Vector q(size(p.m)), target(size(p.n));
+    for (std::size_t j = 0; j < q.size(); ++j) q[j] = p.b[j] * (1 + 0.1 * std::sin(static_cast<double>(j)));
+    for (std::size_t i = 0; i < target.size(); ++i) target[i] = 1 + 0.1 * std::cos(static_cast<double>(i));
+    for (const Precision storage : {Precision::f32, Precision::f64}) {
+      be.build_kernel(geometry<Type>(p), p.reg, p.phi.data(), p.psi.data(), storage, K);
+      ref.build_kernel(plain(p), p.reg, p.phi.data(), p.psi.data(), storage, want);
+      for (const Precision precision : {Precision::f32, Precision::f64}) {
+        const double tol = p.tolerance(storage) + (precision == Precision::f32 ? 1e-5 : 0);
+        const double floor = storage == Precision::f32 || precision == Precision::f32 ? 1e-36 : 1e-290;
+        for (const bool given : {true, false}) {
+          CAPTURE(static_cast<int>(storage));
+          CAPTURE(static_cast<int>(precision));
+          CAPTURE(given);
+          Vector u(size(p.n), 0.7), row(size(p.n)), col(size(p.m));
+          Vector u_want = u, row_want = row, col_want = col;
+          KernelPass pass{.q = q.data(), .target = given ? target.data() : nullptr, .a = p.a.data(), .precision = precision};
+          KernelPass expected = pass;
+          pass.u = u.data();
+          pass.row = row.data();
+          pass.col = col.data();
+          expected.u = u_want.data();
+          expected.row = row_want.data();
+          expected.col = col_want.data();
+          be.kernel_pass(K, pass);
+          ref.kernel_pass(want, expected);
+          check_close(u, u_want, tol);
+          check_close(row, row_want, tol, floor);
+          check_close(col, col_want, tol, floor);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("c-transforms", Type, OT_TESTED) {
+  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+    const Geometry &geo = geometry<Type>(p), &definition = plain(p);
+    const double tol = p.tolerance(Precision::f64), floor = tol * p.reg;
+    Vector g = p.psi, row(size(p.n)), row_want(size(p.n)), col(size(p.m)), col_want(size(p.m));
+    for (double& v : g) v *= p.reg;
+
+    be.c_transform(geo, g.data(), row.data(), p.a.data(), col.data());
+    ref.c_transform(definition, g.data(), row_want.data(), p.a.data(), col_want.data());
+    check_close(row, row_want, tol, floor);
+    check_close(col, col_want, tol, floor);
+
+    be.c_transform(geo, g.data(), row.data(), nullptr, nullptr);
+    check_close(row, row_want, tol, floor);
+
+    for (double& f : row) f = std::isfinite(f) ? f - 0.1 : 0.3;
+    const Vector given = row;
+    be.c_transform(geo, nullptr, row.data(), nullptr, col.data());
+    row_want = given;
+    ref.c_transform(definition, nullptr, row_want.data(), nullptr, col_want.data());
+    CHECK(row == given);
+    check_close(col, col_want, tol, floor);
+  });
+}
+
+TEST_CASE_TEMPLATE("costs applied and written out", Type, OT_TESTED) {
+  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+    using T = typename Type::Real;
+    const double tol = p.tolerance(Precision::f64);
+    Vector w = p.psi, out(size(p.n)), want(size(p.n));
+    for (std::size_t j = 0; j < w.size(); j += 3) w[j] = 0;
+    be.cost_apply(geometry<Type>(p), w.data(), out.data());
+    ref.cost_apply(plain(p), w.data(), want.data());
+    for (Vector* v : {&out, &want})
+      for (double& o : *v) o = std::isfinite(o) ? o : kInf;  // inf - inf where two pairs are forbidden
+    check_close(out, want, tol, tol * p.range * static_cast<double>(p.m));
+
+    const index ld = p.m + 2;
+    std::vector<T> rows(size(p.n * ld), T(-1));
+    be.cost_rows(geometry<Type>(p), rows.data(), ld);
+    Vector cost, cost_want;
+    index outside = 0;
+    for (index i = 0; i < p.n; ++i) {
+      for (index j = 0; j < p.m; ++j) {
+        cost.push_back(static_cast<double>(rows[size(i * ld + j)]) - plain(p).shift);
+        cost_want.push_back(static_cast<double>(ReferenceBackend::cost(plain(p), i, j)));
+      }
+      for (index j = p.m; j < ld; ++j) outside += rows[size(i * ld + j)] != T(-1);
+    }
+    check_close(cost, cost_want, tol, tol * p.reg);
+    CHECK(outside == 0);
+  });
+}
+
+TEST_CASE_TEMPLATE("the plan applied", Type, OT_TESTED) {
+  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+    const double tol = p.tolerance(Precision::f64);
+    Vector phi = p.phi;
+    const Pass pass = p.pass(phi.data(), false);
+    for (const bool columns : {false, true}) {
+      CAPTURE(columns);
+      const index k = 3, from = columns ? p.n : p.m, to = columns ? p.m : p.n;
+      Vector V(size(k * from)), out(size(k * to)), want(size(k * to));
+      for (std::size_t s = 0; s < V.size(); ++s) V[s] = 1.1 + std::sin(static_cast<double>(s));
+      be.apply_plan(geometry<Type>(p), pass, V.data(), k, columns, out.data());
+      ref.apply_plan(plain(p), pass, V.data(), k, columns, want.data());
+      check_close(out, want, tol, lost(Precision::f64));
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("rows of the plan", Type, OT_TESTED) {
+  const auto rows_of = [](auto zero, auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    using Out = decltype(zero);
+    const index first = p.n / 3, last = p.n - p.n / 4, ld = p.m + 1;
+    Vector phi = p.phi, want_phi = p.phi;
+    std::vector<Out> out(size((last - first) * ld), Out(-1));
+    be.plan_rows(geometry<Type>(p), p.pass(phi.data(), false, precision), first, last, out.data(), ld);
+    Kept all{.threshold = -1};
+    ref.pass(plain(p), p.pass(want_phi.data(), false), all);
+    Vector entry, want;
+    index outside = 0;
+    for (index i = first; i < last; ++i) {
+      const Out* row = out.data() + (i - first) * ld;
+      entry.insert(entry.end(), row, row + p.m);
+      want.insert(want.end(), all.val + i * p.m, all.val + (i + 1) * p.m);
+      outside += row[p.m] != Out(0);
+    }
+    check_close(entry, want, tol, precision == Precision::f32 ? 1e-36 : 1e-290);
+    CHECK(outside == 0);
+  };
+  with_precisions<Type>(all_specs(), [&](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    if (precision == Precision::f32) rows_of(0.0f, be, ref, p, precision, tol);
+    else rows_of(0.0, be, ref, p, precision, tol);
+  });
+}
+
+TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
+  using T = typename Type::Real;
+  constexpr T inf = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
+  typename Type::Tested be(2);
+  for (const index m : sizes())
+    for (const index n : {1, 5, 67}) {
+      const index ld = m + 1;
+      CAPTURE(n);
+      CAPTURE(m);
+      std::vector<T> C(size(n * ld), nan);
+      for (index i = 0; i < n; ++i)
+        for (index j = 0; j < m; ++j) C[size(i * ld + j)] = static_cast<T>((i * 31 + j * 17) % 101) - 50;
+      const std::vector<std::pair<index, T>> changes{
+          {0, T(-66)}, {n * m - 1, T(77)}, {n * m / 2, inf}, {n * m / 3, nan}, {n * m / 4, -inf}};
+      for (const auto& [at, value] : changes) {
+        C[size(at / m * ld + at % m)] = value;
+        cpu::Stats want{kInf, -kInf, 0, 0, 0, -1};
+        for (index k = 0; k < n * m; ++k) {
+          const auto v = static_cast<double>(C[size(k / m * ld + k % m)]);
+          want.nan += std::isnan(v);
+          want.pos_inf += v == kInf;
+          want.neg_inf += v == -kInf;
+          if (want.first_bad < 0 && (std::isnan(v) || v == -kInf)) want.first_bad = k;
+          if (!std::isfinite(v)) continue;
+          want.min = std::min(want.min, v);
+          want.max = std::max(want.max, v);
+        }
+        Geometry geo;
+        geo.dtype = sizeof(T) == 4 ? DType::f32 : DType::f64;
+        geo.n = n;
+        geo.m = m;
+        geo.C = C.data();
+        geo.ld = ld;
+        const cpu::Stats s = be.stats(geo);
+        CHECK(s.min == want.min);
+        CHECK(s.max == want.max);
+        CHECK(s.nan == want.nan);
+        CHECK(s.pos_inf == want.pos_inf);
+        CHECK(s.neg_inf == want.neg_inf);
+        CHECK(s.first_bad == want.first_bad);
+      }
+    }
+}
+
+TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>) {
+  typename Type::Tested be(2);
+  ReferenceBackend ref;
+  std::vector<index> lengths = sizes();
+  for (const index n : {4095, 4096, 4097, 20000}) lengths.push_back(n);
+  for (const index n : lengths) {
+    CAPTURE(n);
+    Vector x(size(n)), y(size(n)), out(size(n)), want(size(n));
+    for (std::size_t k = 0; k < x.size(); ++k) {
+      x[k] = 40 * std::sin(1.7 * static_cast<double>(k));
+      y[k] = std::exp(15 * std::cos(0.3 * static_cast<double>(k)));
+    }
+    be.exp(n, x.data(), out.data());
+    ref.exp(n, x.data(), want.data());
+    check_close(out, want, 42 * 0x1p-52);
+    be.log(n, y.data(), out.data());
+    ref.log(n, y.data(), want.data());
+    check_close(out, want, 0x1p-51, 0x1p-53);
+    out = x;
+    be.exp(n, out.data(), out.data());
+    ref.exp(n, x.data(), want.data());
+    check_close(out, want, 42 * 0x1p-52);
+
+    std::array<const double*, 4> D{x.data(), y.data(), out.data(), x.data()};
+    const Vector w(size(n), 0.5), c{0.3, -2, 1e-3, 7};
+    for (int count = 0; count <= 4; ++count) {
+      Vector dots(4), dots_want(4), sum(size(n)), sum_want(size(n));
+      be.dots(n, w.data(), x.data(), D, count, dots.data());
+      ref.dots(n, w.data(), x.data(), D, count, dots_want.data());
+      Vector scale(4);
+      for (std::size_t k = 0; k < 4; ++k)
+        for (std::size_t j = 0; j < x.size(); ++j) scale[k] += std::fabs(0.5 * x[j] * D[k][j]);
+      for (std::size_t k = 0; k < 4; ++k) CHECK(std::fabs(dots[k] - dots_want[k]) <= 1e-14 * scale[k]);
+      be.combine(n, x.data(), c.data(), D, count, sum.data());
+      ref.combine(n, x.data(), c.data(), D, count, sum_want.data());
+      double top = 1;
+      for (const double v : out) top = std::max(top, v);
+      for (const double v : y) top = std::max(top, v);
+      check_close(sum, sum_want, 1e-14, 1e-15 * top);
+    }
+
+    be.for_each(n, [p = out.data()](index i) { p[i] = static_cast<double>(i); });
+    std::iota(want.begin(), want.end(), 0.0);
+    CHECK(out == want);
+    const auto total = be.template sums<2>(n, [](index i, double* s) {
+      s[0] += static_cast<double>(i);
+      s[1] += 1;
+    });
+    CHECK(total[0] == static_cast<double>(n * (n - 1) / 2));
+    CHECK(total[1] == static_cast<double>(n));
+  }
+}
+
+TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backend, double>) {
+  typename Type::Tested be(1);
+  Vector x{-kInf, -1e300, -800, -709, -0.0, 0, 1e-300}, out(x.size());
+  be.exp(static_cast<index>(x.size()), x.data(), out.data());
+  CHECK(out == Vector{0, 0, 0, 0, 1, 1, 1});
+  x = {710, 1e300, kInf};
+  out.resize(3);
+  be.exp(3, x.data(), out.data());
+  for (const double v : out) CHECK(v > 8e307);
+  x = {0, -1, 1e-310, 0x1p-1022, 1, 0x1.fffffffffffffp1023};
+  out.resize(6);
+  be.log(6, x.data(), out.data());
+  for (std::size_t k = 0; k < 6; ++k) CHECK(out[k] == doctest::Approx(std::log(std::max(x[k], 0x1p-1022))).epsilon(1e-15));
+}
+
+// Chunks of rows are walked in pieces where m is large.
+TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
+  everywhere<Type>({{67, 160000, Kind::points, Cost::sqeuclidean, 1}}, [](auto& be, auto& ref, const auto& p) {
+    const double tol = p.tolerance(Precision::f64);
+    Vector phi(size(p.n), kNaN), col(size(p.m));
+    Pass pass = p.pass(phi.data(), true);
+    pass.col = col.data();
+    Kept kept{.threshold = 1e-4};
+    be.pass(geometry<Type>(p), pass, kept);
+    check_close({std::accumulate(col.begin(), col.end(), 0.0)}, {1.0}, 1e-12);
+    CHECK(kept.nnz == kept.end[p.n - 1] - kept.begin[0] - (kept.begin[64] - kept.end[63]));
+
+    Geometry few = plain(p);
+    few.m = 40;
+    Vector part(40);
+    Pass reading = p.pass(phi.data(), false);
+    reading.col = part.data();
+    ref.pass(few, reading);
+    check_close(Vector(col.begin(), col.begin() + 40), part, 2 * tol);
+  });
+}
