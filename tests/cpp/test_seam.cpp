@@ -3,8 +3,7 @@
 
 #include "instances.hpp"
 
-using namespace ot;
-
+namespace ot {
 namespace {
 
 template <class B, class T>
@@ -425,3 +424,5 @@ TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
     check_close(Vector(col.begin(), col.begin() + 40), part, 2 * tol);
   });
 }
+
+}  // namespace ot

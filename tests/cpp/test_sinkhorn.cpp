@@ -28,8 +28,7 @@ void* __wrap__Znwm(std::size_t bytes) {
 }
 }
 
-using namespace ot;
-
+namespace ot {
 namespace {
 
 struct Solution {
@@ -138,3 +137,5 @@ TEST_CASE("an interrupt leaves the backend fit for use") {
   ReferenceBackend().pass(p.on<ReferenceBackend>(), p.pass(want.data(), true));
   check_close(phi, want, 1e-12, 1e-12);
 }
+
+}  // namespace ot

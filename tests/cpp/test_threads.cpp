@@ -14,8 +14,7 @@ inline constexpr bool kThreadSanitizer = true;  // which cannot start threads af
 inline constexpr bool kThreadSanitizer = false;
 #endif
 
-using namespace ot;
-
+namespace ot {
 namespace {
 
 // Everything that a backend computes in parts, end to end in one vector.
@@ -71,7 +70,7 @@ Vector everything(const Instance<T>& p, int threads) {
     s[0] += x[size(i)];
     s[1] += y[size(i)];
   });
-  add({sums[0], sums[1]});
+  add(Vector{sums[0], sums[1]});
   return all;
 }
 
@@ -162,3 +161,5 @@ TEST_CASE("a child forked while the pool is busy computes the same" * doctest::s
   done = true;
   busy.join();
 }
+
+}  // namespace ot

@@ -1,0 +1,161 @@
+// The semi-dual of entropic transport and its accelerated fixed-point iteration: what every
+// entropic solver stands on.
+//
+// With phi = f/reg eliminated by one pass over C, psi = g/reg maximises the concave
+//   F(psi) = <a, phi(psi)> + <b, psi>,  gradient b - c(psi),
+// and a Sinkhorn step is psi += log(b / c). Steps are Anderson accelerated and guarded by F, which
+// every pass gives for free: an accelerated step that loses ground is replaced by the plain one.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "solvers/anderson.hpp"
+#include "solvers/problem.hpp"
+
+namespace ot {
+
+template <Backend B>
+class SemiDual {
+ public:
+  struct Value {
+    double error = INFINITY, F = -INFINITY;
+    double worst = 0;  // kernel domain: scalings that left their range
+  };
+
+ protected:
+  SemiDual(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
+      : be_(be),
+        p_(p),
+        limits_(limits),
+        n_(p.geo.n),
+        m_(p.geo.m),
+        clock_(limits_, monitor),
+        anderson_(be, m_, p.b),
+        logb_(be.template buffer<double>(m_)),
+        h_(be.template buffer<double>(m_)),
+        col_(be.template buffer<double>(m_)),
+        rho_(be.template buffer<double>(m_)),
+        trial_(be.template buffer<double>(m_)),
+        plain_(be.template buffer<double>(m_)) {
+    double* logb = logb_.data();
+    const double* b = p.b;
+    be.for_each(m_, [=](index j) { logb[j] = std::log(b[j]); });
+  }
+
+  // The sweep at psi: phi, col, and from them the error, F and rho; kept entries where asked for.
+  Value evaluate(double reg, const double* psi, Precision precision, Kept* kept = nullptr) {
+    double* h = h_.data();
+    const double* logb = logb_.data();
+    be_.for_each(m_, [=](index j) { h[j] = psi[j] + logb[j]; });
+    Pass pass;
+    pass.reg = reg;
+    pass.h = h;
+    pass.phi = phi_;
+    pass.a = p_.a;
+    pass.update = true;
+    pass.precision = precision;
+    pass.col = col_.data();
+    if (kept) be_.pass(p_.geo, pass, *kept);
+    else be_.pass(p_.geo, pass);
+    const Value v = value(psi, phi_);
+    revive(reg, psi, precision);
+    clock_.count(reg, v.error, reg * v.F);
+    return v;
+  }
+
+  // rho = log(b/c), the error, and F.
+  Value value(const double* psi, const double* phi) {
+    const double *a = p_.a, *b = p_.b, *col = col_.data(), *logb = logb_.data();
+    double* rho = rho_.data();
+    be_.log(m_, col, rho);
+    be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
+    const auto c = be_.template sums<2>(m_, [=](index j, double* s) {
+      s[0] += std::fabs(b[j] - col[j]);
+      s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
+    });
+    const auto r = be_.template sums<1>(n_, [=](index i, double* s) { s[0] += a[i] > 0 ? a[i] * phi[i] : 0.0; });
+    return {c[0], c[1] + r[0], 0};
+  }
+
+  // Columns whose mass underflowed take the hard c-transform, min_i C_ij - f_i, as their next g_j.
+  void revive(double reg, const double* psi, Precision precision) {
+    const double floor = precision == Precision::f32 ? 1e-37 : 1e-290;
+    const double *b = p_.b, *col = col_.data(), *phi = phi_;
+    const auto dead = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += b[j] > 0 && !(col[j] > floor); });
+    if (dead[0] == 0) return;
+    auto f = be_.template buffer<double>(n_), g = be_.template buffer<double>(m_);
+    double *to = f.data(), *low = g.data(), *rho = rho_.data();
+    be_.for_each(n_, [=](index i) { to[i] = reg * phi[i]; });
+    be_.c_transform(p_.geo, nullptr, to, p_.a, low);
+    clock_.count();
+    be_.for_each(m_, [=](index j) {
+      if (b[j] > 0 && !(col[j] > floor)) rho[j] = std::isfinite(low[j]) ? low[j] / reg - psi[j] : 0.0;
+    });
+  }
+
+  void copy(const double* from, double* to, index n) {
+    be_.for_each(n, [=](index i) { to[i] = from[i]; });
+  }
+
+  void rescale(double factor) {
+    double *psi = psi_, *phi = phi_;
+    be_.for_each(m_, [=](index j) { psi[j] *= factor; });
+    be_.for_each(n_, [=](index i) { phi[i] *= factor; });
+  }
+
+  // Guarded, accelerated fixed-point iteration on psi, by any evaluation of it. Leaves the last
+  // accepted psi in psi_, its residual in rho_, and returns its value.
+  template <class Evaluate>
+  Value iterate(Value at, double tol, index most, double noise, Evaluate eval) {
+    double *trial = trial_.data(), *plain = plain_.data();
+    const double *psi = psi_, *rho = rho_.data();
+    double best = at.error;
+    index since = 0;
+    for (index k = 0; k < most && at.error > tol && at.worst == 0 && !clock_.exhausted(); ++k) {
+      const bool accelerated = !anderson_.empty();
+      be_.for_each(m_, [=](index j) { plain[j] = psi[j] + rho[j]; });
+      anderson_.step(psi, rho, trial);
+      Value v = eval(trial);
+      const bool gained = v.F >= at.F - noise * (1 + std::fabs(at.F)) && v.error < 10 * at.error;
+      if (accelerated && !gained) {
+        v = eval(plain);
+        copy(plain, psi_, m_);
+        anderson_.reset();
+      } else {
+        copy(trial, psi_, m_);
+      }
+      at = v;
+      since = at.error < 0.99 * best ? 0 : since + 1;
+      best = std::min(best, at.error);
+      stalled_ = since > kPatience;
+      if (stalled_) break;
+    }
+    return at;
+  }
+
+  Value stage(double reg, double tol, index most, Precision precision) {
+    const double noise = precision == Precision::f32 ? 1e-7 : 1e-13;
+    Value v = evaluate(reg, psi_, precision);
+    anderson_.reset();
+    return iterate(v, tol, most, noise, [&](const double* psi) { return evaluate(reg, psi, precision); });
+  }
+
+  void finish(Outcome& out, const Value& v) {
+    out.error = v.error;
+    out.status = v.error <= limits_.tol ? Status::converged : clock_.reason();
+  }
+
+  B& be_;
+  const Problem p_;
+  const Limits limits_;
+  const index n_, m_;
+  Clock clock_;
+  Anderson<B> anderson_;
+  Buffer<double> logb_, h_, col_, rho_, trial_, plain_;
+  double *phi_ = nullptr, *psi_ = nullptr;
+  bool stalled_ = false;
+  static constexpr index kPatience = 1000;  // passes without one per cent of progress
+};
+
+}  // namespace ot
