@@ -16,7 +16,7 @@ from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Stat
 from ._geometry import DenseCost, PointCloud, as_geometry
 from ._result import OTResult, Plan, Problem
 
-METHODS = ("auto", "scaling", "log")
+METHODS = ("auto", "scaling", "log", "newton")
 Vector = NDArray[np.float64]
 
 

@@ -1,10 +1,12 @@
 // Entropic solvers, and the passes that read a plan from its potentials.
 #pragma once
 #include "bindings/tensor.hpp"
+#include "solvers/newton.hpp"
 #include "solvers/sinkhorn.hpp"
 
 namespace ot {
 extern template class Sinkhorn<cpu::Backend>;
+extern template class Newton<cpu::Backend>;
 }
 
 namespace ot::bindings {
@@ -60,18 +62,17 @@ inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector&
                          double time_limit, bool warm, int threads, py::object callback) {
   const index n = h.view.n, m = h.view.m;
   const Problem problem{h.view, input(a, n, "a"), input(b, m, "b"), reg, range};
-  SinkhornOptions options;
-  options.tol = tol;
-  options.max_iter = max_iter;
-  options.time_limit = time_limit;
-  options.method = method == "scaling" ? SinkhornMethod::scaling : SinkhornMethod::log;
-  options.kernel = kernel == "float64" ? Precision::f64 : Precision::f32;
-  options.warm = warm;
+  const Limits limits{tol, max_iter, time_limit};
   double *f = output(phi, n, "phi"), *g = output(psi, m, "psi");
   Recorder recorder{std::move(callback), {}};
   const Monitor monitor = recorder.monitor();
   auto be = backend(threads);
-  const Outcome out = released([&] { return Sinkhorn<cpu::Backend>(be, problem, options, monitor).solve(f, g); });
+  const Outcome out = released([&] {
+    if (method == "newton") return Newton<cpu::Backend>(be, problem, {limits, warm}, monitor).solve(f, g);
+    const auto domain = method == "scaling" ? SinkhornMethod::scaling : SinkhornMethod::log;
+    const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
+    return Sinkhorn<cpu::Backend>(be, problem, {limits, domain, storage, warm}, monitor).solve(f, g);
+  });
   py::dict d;
   d["status"] = name(out.status);
   d["n_iter"] = out.n_iter;

@@ -35,7 +35,7 @@ struct Kept {
   const index* begin = nullptr;
   const index* end = nullptr;
   index nnz = 0;
-  bool overflow = false;
+  bool overflow = false;  // more than the backend stores; the entries are then incomplete
 };
 
 // s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given); row_i = a_i u_i s_i; col_j = sum_i a_i u_i K_ij.
@@ -56,6 +56,10 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.template buffer<double>(n).data() } -> std::same_as<double*>;
   { be.pass(geo, p) };
   { be.pass(geo, p, kept) };
+  // Products with the kept entries T (n, m) of the last pass: out = T x, and out = T'y.
+  { be.kept_apply(kept, in, out) };
+  { be.kept_apply_transposed(kept, in, out) };
+  { be.kept_diagonal(kept, in, out) };  // out_j = sum_i T_ij^2 w_i
   // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
   { be.build_kernel(geo, n, in, in, Precision::f32, K) };
   { be.kernel_pass(K, kp) };

@@ -52,9 +52,40 @@ class Backend {
       kept.begin = begin_.data();
       kept.end = end_.data();
       kept.overflow = need > kMaxKept * chunks.rows;
-      if (need <= kept_capacity_ || kept.overflow) return;
+      if (need <= kept_capacity_ || kept.overflow) break;
       kept_capacity_ = need + need / 4;
     }
+    if (!kept.overflow) transpose(kept, geo.n, geo.m);
+  }
+
+  void kept_apply(const Kept& T, const double* x, double* out) {
+    by_rows(T, static_cast<index>(end_.size()), [&](index i0, index i1) {
+      for (index i = i0; i < i1; ++i) {
+        double s = 0;
+        for (index k = T.begin[i]; k < T.end[i]; ++k) s += T.val[k] * x[T.idx[k]];
+        out[i] = s;
+      }
+    });
+  }
+
+  // Gathers from the transposed copy, made once after each pass: no two threads write one entry.
+  void kept_apply_transposed(const Kept& T, const double* y, double* out) {
+    by_rows(T, columns_, [&](index j0, index j1) {
+      for (index j = j0; j < j1; ++j) {
+        double s = 0;
+        for (index k = col_begin_[j]; k < col_begin_[j + 1]; ++k) s += col_val_[k] * y[col_idx_[k]];
+        out[j] = s;
+      }
+    });
+  }
+  void kept_diagonal(const Kept& T, const double* w, double* out) {
+    by_rows(T, columns_, [&](index j0, index j1) {
+      for (index j = j0; j < j1; ++j) {
+        double s = 0;
+        for (index k = col_begin_[j]; k < col_begin_[j + 1]; ++k) s += col_val_[k] * col_val_[k] * w[col_idx_[k]];
+        out[j] = s;
+      }
+    });
   }
 
   void build_kernel(const Geometry& geo, double reg, const double* phi, const double* psi, Precision precision,
@@ -320,6 +351,32 @@ class Backend {
     return most;
   }
 
+  // f(i0, i1) over rows of kept entries, threaded where the products are worth it.
+  template <class F>
+  void by_rows(const Kept& T, index n, F&& f) const {
+    const index step = T.nnz < (1 << 16) ? n : std::max<index>(256, n / 32);
+    ThreadPool::instance().run((n + step - 1) / step, threads_,
+                               [&](index k) { f(k * step, std::min(n, (k + 1) * step)); });
+  }
+
+  // Counting sort by column, rows in order.
+  void transpose(const Kept& T, index n, index m) {
+    columns_ = m;
+    col_begin_.reserve(m + 2);
+    col_idx_.reserve(T.nnz);
+    col_val_.reserve(T.nnz);
+    std::fill(col_begin_.data(), col_begin_.data() + m + 2, 0);
+    for (index i = 0; i < n; ++i)
+      for (index k = T.begin[i]; k < T.end[i]; ++k) ++col_begin_[T.idx[k] + 2];
+    for (index j = 1; j <= m; ++j) col_begin_[j + 1] += col_begin_[j];
+    for (index i = 0; i < n; ++i)
+      for (index k = T.begin[i]; k < T.end[i]; ++k) {
+        const index to = col_begin_[T.idx[k] + 1]++;
+        col_idx_[to] = static_cast<std::int32_t>(i);
+        col_val_[to] = T.val[k];
+      }
+  }
+
   void add_parts(index count, index m, double* out) {
     by_blocks(m, [&](index j0, index j1) { kernels_.add_rows(parts_.data(), count, stride(m), j0, j1, out); });
   }
@@ -351,7 +408,10 @@ class Backend {
   Buffer<double> parts_, sums_, q_;
   Buffer<std::int32_t> idx_;
   Buffer<double> val_;
-  Buffer<index> begin_, end_;
+  Buffer<index> begin_, end_, col_begin_;
+  Buffer<std::int32_t> col_idx_;
+  Buffer<double> col_val_;
+  index columns_ = 0;
   index kept_capacity_ = 0;
 };
 

@@ -1,0 +1,184 @@
+// Safe sparse Newton on the semi-dual, with reg scaling.
+//
+// One pass gives F, the gradient b - c and the entries T_ij > threshold a_i of the plan. With exact
+// diagonal,  H = diag(c) - T' diag(1/a) T  is positive semi-definite whatever was dropped: the
+// dropped mass stays on the diagonal. The step solves (H + mu diag(c)) d = b - c by Jacobi-CG;
+// mu -> infinity is a damped Sinkhorn step, mu -> 0 Newton. A step that does not gain is shortened;
+// then Sinkhorn, which always gains, takes over for one pass. Where too much would be kept, the
+// stage is left to accelerated Sinkhorn.
+#pragma once
+#include "solvers/semidual.hpp"
+
+namespace ot {
+
+struct NewtonOptions : Limits {
+  bool warm = false;
+};
+
+template <Backend B>
+class Newton : SemiDual<B> {
+  using Base = SemiDual<B>;
+  using typename Base::Value;
+  using Base::anderson_, Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish;
+  using Base::iterate, Base::limits_, Base::m_, Base::n_, Base::p_, Base::phi_, Base::psi_, Base::rescale, Base::rho_;
+  using Base::stage, Base::stalled_, Base::trial_;
+
+ public:
+  Newton(B& be, const Problem& p, const NewtonOptions& o, const Monitor& monitor)
+      : Base(be, p, o, monitor),
+        warm_(o.warm),
+        step_(be.template buffer<double>(m_)),
+        residual_(be.template buffer<double>(m_)),
+        direction_(be.template buffer<double>(m_)),
+        product_(be.template buffer<double>(m_)),
+        scaled_(be.template buffer<double>(m_)),
+        inverse_(be.template buffer<double>(m_)),
+        diagonal_(be.template buffer<double>(m_)),
+        ones_(be.template buffer<double>(m_)),
+        rows_(be.template buffer<double>(n_)),
+        inverse_a_(be.template buffer<double>(n_)),
+        before_(be.template buffer<double>(m_)),
+        start_(be.template buffer<double>(m_)) {
+    double *ones = ones_.data(), *inverse_a = inverse_a_.data();
+    const double* a = p.a;
+    be.for_each(m_, [=](index j) { ones[j] = 1; });
+    be.for_each(n_, [=](index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
+  }
+
+  index cg_iterations = 0;
+
+  Outcome solve(double* phi, double* psi) {
+    phi_ = phi;
+    psi_ = psi;
+    Outcome out;
+    double reg = warm_ ? p_.reg : std::max(p_.range / 8, p_.reg), previous = 0;
+    clock_.reserve = 1;
+    while (reg > 1.5 * p_.reg && !clock_.exhausted()) {
+      descend(reg, 3e-2, 30, Precision::f32);
+      const double next = std::max(reg / 2, p_.reg);
+      predict(previous, reg, next);
+      previous = reg;
+      reg = next;
+    }
+    if (reg > p_.reg) rescale(reg / p_.reg);
+    if (limits_.tol < 1e-4 && !clock_.exhausted()) descend(p_.reg, 1e-4, limits_.max_iter, Precision::f32);
+    clock_.reserve = 0;
+    stalled_ = false;
+    if (clock_.can_pass()) finish(out, descend(p_.reg, limits_.tol, limits_.max_iter, Precision::f64));
+    out.n_iter = clock_.n_iter;
+    return out;
+  }
+
+ private:
+  // psi at the next reg by linear extrapolation of g/reg in 1/reg.
+  void predict(double previous, double reg, double next) {
+    double *psi = psi_, *before = before_.data(), *start = start_.data();
+    const bool known = previous > 0;
+    const double t = known ? (1 / next - 1 / reg) / (1 / reg - 1 / previous) : 0, factor = reg / next;
+    be_.for_each(m_, [=](index j) {
+      const double now = psi[j];
+      start[j] = known ? now + t * (now - before[j]) : now * factor;
+      before[j] = now;
+      psi[j] = start[j];
+    });
+    double* phi = phi_;
+    be_.for_each(n_, [=](index i) { phi[i] *= factor; });
+  }
+
+  Value descend(double reg, double tol, index most, Precision precision) {
+    const double noise = precision == Precision::f32 ? 1e-7 : 1e-13;
+    Kept kept;
+    kept.threshold = threshold_;
+    Value v = evaluate(reg, psi_, precision, &kept);
+    index plain = 0;
+    for (index k = 0; k < most && v.error > tol && !clock_.exhausted() && !stalled_; ++k) {
+      if (kept.overflow || kept.nnz > kDense * n_) {
+        anderson_.reset();
+        return iterate(v, tol, most - k, noise, [&](const double* psi) { return evaluate(reg, psi, precision); });
+      }
+      const double slope = solve_newton(kept, v.error);
+      const Value before = v;
+      double *trial = trial_.data(), *sinkhorn = product_.data();
+      const double *psi = psi_, *rho = rho_.data(), *step = step_.data();
+      be_.for_each(m_, [=](index j) { sinkhorn[j] = psi[j] + rho[j]; });
+      bool gained = false;
+      for (const double alpha : {1.0, 0.3, 0.1}) {
+        be_.for_each(m_, [=](index j) { trial[j] = psi[j] + alpha * step[j]; });
+        kept.threshold = threshold_;
+        v = evaluate(reg, trial, precision, &kept);
+        const double slack = noise * (1 + std::fabs(before.F));
+        gained = v.F >= before.F + 1e-4 * alpha * slope - slack && (v.F > before.F + slack || v.error < 2 * before.error);
+        if (gained || clock_.exhausted()) break;
+        mu_ = std::min(1.0, 4 * mu_ + 1e-3);
+      }
+      if (!gained) {
+        v = evaluate(reg, sinkhorn, precision, &kept);
+        copy(sinkhorn, psi_, m_);
+      } else {
+        copy(trial, psi_, m_);
+        mu_ *= 0.3;
+      }
+      // Newton steps that gain too little have lost edges that matter: keep more.
+      if (v.error > 0.5 * before.error) threshold_ = std::max(threshold_ * 0.1, 1e-14);
+      plain = v.error < 0.99 * before.error ? 0 : plain + 1;
+      stalled_ = plain > 60;
+    }
+    return v;
+  }
+
+  // step = (H + mu diag(c))^-1 (b - c) to a relative residual; returns <b - c, step>.
+  double solve_newton(const Kept& T, double error) {
+    const double tol = std::min(0.1, std::max(error, 1e-6));
+    const double *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
+    double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data(), *z = scaled_.data();
+    double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
+    const double damp = 1 + mu_ * std::min(1.0, error);
+    be_.kept_diagonal(T, inverse_a, inverse);
+    be_.for_each(m_, [=](index j) {
+      diagonal[j] = b[j] > 0 ? damp * col[j] : 1.0;
+      const double exact = diagonal[j] - inverse[j];
+      inverse[j] = 1 / std::max(exact, 1e-12 * diagonal[j] + 1e-300);
+      x[j] = 0;
+      r[j] = b[j] - col[j];
+      z[j] = inverse[j] * r[j];
+      d[j] = z[j];
+    });
+    double rz = dot(r, z);
+    const double stop = tol * tol * rz;
+    for (index k = 0; k < kMaxCg && rz > stop && rz > 0; ++k) {
+      be_.kept_apply(T, d, rows);
+      be_.for_each(n_, [=](index i) { rows[i] *= inverse_a[i]; });
+      be_.kept_apply_transposed(T, rows, q);
+      be_.for_each(m_, [=](index j) { q[j] = diagonal[j] * d[j] - q[j]; });
+      const double curvature = dot(d, q);
+      if (!(curvature > 0)) break;
+      const double alpha = rz / curvature;
+      be_.for_each(m_, [=](index j) {
+        x[j] += alpha * d[j];
+        r[j] -= alpha * q[j];
+        z[j] = inverse[j] * r[j];
+      });
+      const double next = dot(r, z), beta = next / rz;
+      be_.for_each(m_, [=](index j) { d[j] = z[j] + beta * d[j]; });
+      rz = next;
+      ++cg_iterations;
+    }
+    be_.for_each(m_, [=](index j) { r[j] = b[j] - col[j]; });
+    return dot(r, x);
+  }
+
+  double dot(const double* x, const double* y) {
+    double out = 0;
+    be_.dots(m_, ones_.data(), x, std::array<const double*, 1>{y}, 1, &out);
+    return out;
+  }
+
+  static constexpr index kDense = 128;  // kept entries a row beyond which Sinkhorn is cheaper
+  static constexpr index kMaxCg = 500;
+  const bool warm_;
+  double mu_ = 0, threshold_ = 1e-4;
+  Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;
+  Buffer<double> before_, start_;
+};
+
+}  // namespace ot
