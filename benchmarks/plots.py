@@ -13,6 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from . import report
 from .peers import PEERS
@@ -95,6 +96,7 @@ def _lines_by_solver(ax: Axes, rows: list[Row], x: Callable[[Row], float]) -> No
     for solver in STYLES:
         _line(ax, [r for r in rows if r["solver"] == solver], x)
     ax.set(xscale="log", yscale="log", ylabel="seconds")
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def time_against_error(result: Row) -> Figure | None:
@@ -106,9 +108,9 @@ def time_against_error(result: Row) -> Figure | None:
     for ax, key in zip(axes, sorted(curves), strict=True):
         rows = [r for r in done if (r["case"], r["reg"]) == key]
         rows = [r for r in rows if PEERS[r["solver"]].group != "exact"]
-        _lines_by_solver(ax, rows, lambda r: r["tol"])
+        _lines_by_solver(ax, rows, lambda r: r["error"])
         ax.invert_xaxis()
-        ax.set(title=report.label(rows[0]), xlabel="L1 marginal error reached, at most")
+        ax.set(title=report.label(rows[0]), xlabel="L1 marginal error, recomputed")
     _legend(fig, axes)
     return fig
 

@@ -92,14 +92,14 @@ def percent(value: float) -> str:
     return number(100 * value, ".0f", " %")
 
 
-def table(header: list[str], lines: list[list[str]]) -> str:
-    """Columns padded to their width; an empty line where the first column changes."""
+def table(header: list[str], lines: list[list[str]], gaps: bool = True) -> str:
+    """Columns padded to their width; with ``gaps``, an empty line where the first one changes."""
     widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
     out = ["  ".join(text.ljust(w) for text, w in zip(header, widths, strict=True)).rstrip()]
     out.append("  ".join("-" * w for w in widths))
     last = None
     for line in lines:
-        if last not in (None, line[0]):
+        if gaps and last not in (None, line[0]):
             out.append("")
         shown = [line[0] if line[0] != last else "", *line[1:]]
         out.append("  ".join(t.ljust(w) for t, w in zip(shown, widths, strict=True)).rstrip())
@@ -122,11 +122,13 @@ def ratio(row: Row, ours: Row | None) -> str:
 
 def entropic_table(result: Row) -> str:
     lines = []
-    for solvers in by_problem(result["rows"]).values():
+    # Problems at the target first, then the looser targets of the plot of time against error.
+    problems = sorted(by_problem(result["rows"]).items(), key=lambda p: p[0][2] != result["tol"])
+    for _, solvers in problems:
         ours = solvers.get("ot_fast")
         for row in sorted(solvers.values(), key=lambda r: (r["status"] != "ok", median(r))):
-            ok = row["status"] == "ok"
-            time = f"{'' if ok else '('}{duration(median(row))}{'' if ok else ')'}"
+            time = duration(median(row))
+            time = time if row["status"] == "ok" or time == "-" else f"({time})"
             lines.append(
                 [
                     f"{label(row)}, tol {row['tol']:g}",
@@ -149,11 +151,12 @@ def best_ratio(solvers: dict[str, Row], groups: set[str]) -> tuple[float, bool] 
     ours = solvers.get("ot_fast")
     rows = [r for r in solvers.values() if PEERS[r["solver"]].group in groups]
     done = [median(r) for r in rows if r["status"] == "ok"]
-    # Over its limit, a peer is at least that slow: as strong as a result once nobody did better.
+    # A peer stopped at its limit may have been about to finish: nothing better can be claimed.
     stopped = [median(r) for r in rows if r["status"] == "over limit"]
     if ours is None or ours["status"] != "ok" or not (done or stopped):
         return None
-    return min(done or [max(stopped)]) / median(ours), not done
+    best = min(done + stopped)
+    return best / median(ours), best not in done
 
 
 def entropic_summary(result: Row) -> str:
@@ -188,7 +191,7 @@ def entropic_summary(result: Row) -> str:
             ]
         )
     header = ["ratio of times", "geometric mean", "least", "most", "ot_fast faster in"]
-    return table([*header, "only bounds (peers over limit)"], [[*line] for line in lines])
+    return table([*header, "only bounds (peers over limit)"], lines, gaps=False)
 
 
 def floor(row: Row, best: Row) -> tuple[float, str]:

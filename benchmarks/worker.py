@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import Build
-from .peers import PEERS, Options, check
+from .peers import MODULES, PEERS, Options, check
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -24,6 +25,8 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "OT_FAST_NUM_THREADS",
 )
+# Where they are installed, POT imports every array library it knows, which takes seconds.
+POT_VARIABLES = [f"POT_BACKEND_DISABLE_{name}" for name in ("JAX", "PYTORCH", "CUPY", "TENSORFLOW")]
 
 
 @dataclass
@@ -56,6 +59,7 @@ def _serve(connection: Connection, peer_name: str, threads: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     warnings.simplefilter("ignore")
     peer = PEERS[peer_name]
+    importlib.import_module(MODULES[peer.package])
     key, case, data = None, None, None
     while True:
         try:
@@ -74,6 +78,7 @@ def _serve(connection: Connection, peer_name: str, threads: int) -> None:
             start = time.perf_counter()
             answer = peer.solve(data, case, options)
             seconds = time.perf_counter() - start
+            connection.send("solved")
             reply = Reply("ok", seconds, answer.n_iter, extra=answer.extra)
             reply.peak_bytes = _memory("self", "VmHWM") - before
             if checked:
@@ -97,6 +102,7 @@ class Worker:
 
     def _start(self) -> None:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
+        os.environ.update(dict.fromkeys(POT_VARIABLES, "1"))
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
         self._process = context.Process(
@@ -122,27 +128,22 @@ class Worker:
         plan: bool = False,
         checked: bool = True,
     ) -> Reply:
-        """One solve of ``build()``; the limit starts when the case is built."""
+        """One solve of ``build()``, killed after ``limit`` seconds; its check has no limit."""
         if self._process is None:
             self._start()
-        options = Options(setting, max_iter, self.threads, plan)
         try:
+            options = Options(setting, max_iter, self.threads, plan)
             self._connection.send((build, options, checked))
-            first = self._connection.recv()
-            if isinstance(first, Reply):  # building or preparing the case failed
-                return first
-            # Compilation and the check of the answer are not the solver's time.
-            deadline = time.monotonic() + limit + 10.0
-            while not self._connection.poll(0.05 * limit):
-                if time.monotonic() > deadline:
-                    return self._over_limit(limit, first)
-            reply = self._connection.recv()
+            event = self._connection.recv()  # a reply at once: the case could not be built
+            if isinstance(event, int):
+                if not self._connection.poll(limit + self.peer.grace):
+                    return self._over_limit(limit, event)
+                event = self._connection.recv()
+            reply = event if isinstance(event, Reply) else self._connection.recv()
         except (EOFError, ConnectionError):
             self.close()
             return Reply("killed (out of memory?)", setting=setting)
         reply.setting = setting
-        if reply.seconds > limit:
-            reply.status = "over limit"
         return reply
 
     def _over_limit(self, limit: float, before: int) -> Reply:
@@ -154,12 +155,12 @@ class Worker:
 
     def calibrate(self, build: Build, tol: float, limit: float, plan: bool) -> Reply:
         """The loosest stopping value found that meets ``tol``; the last reply, judged."""
-        setting = tol
-        reply = Reply("failed")
-        for _ in range(6):
-            last, reply = reply, self.solve(build, setting, limit=limit, plan=plan).judged(tol)
-            stuck = not reply.error < 0.9 * last.error and math.isfinite(last.error)
-            if reply.status != "failed" or not math.isfinite(reply.error) or stuck:
-                break
-            setting *= min(0.5, max(1e-3, 0.7 * tol / reply.error))
-        return reply
+        setting, last, stuck = tol, math.inf, 0
+        while True:
+            reply = self.solve(build, setting, limit=limit, plan=plan).judged(tol)
+            # An iterative solver may test its error seldom: one repeat of the same is no proof.
+            stuck = stuck + 1 if reply.error >= 0.9 * last else 0
+            if reply.status != "failed" or math.isnan(reply.error) or stuck == 5:
+                return reply
+            setting *= 0.4 if stuck else min(0.5, 0.7 * tol / reply.error)
+            last = reply.error

@@ -156,7 +156,6 @@ class OTResult:
         method: str,
         tol: float,
         outcome: dict[str, Any],
-        note: str = "",
     ) -> None:
         problem = plan.problem
         self._plan = plan
@@ -186,7 +185,8 @@ class OTResult:
                 history["dual_value"] + math.ldexp(self.geometry.shift, self.geometry.exponent)
             ) * scale + history["reg"] * self._mass_terms
         self.history: dict[str, NDArray[Any]] = history
-        self.message = self._describe() + note
+        detail = outcome["message"]
+        self.message = self._describe() + (f"; {detail}" if detail else "")
 
     # ------------------------------------------------------------------ what the solver filled
 

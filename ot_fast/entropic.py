@@ -122,11 +122,13 @@ def sinkhorn(
         tol = 1e-6 if problem.single else 1e-9
 
     phi, psi, warm = _start(problem, init)
-    chosen = _choose(problem) if method == "auto" else method
-    if chosen == "scaling":
-        n, m = problem.geometry.shape
-        size = 8 if kernel_dtype == "float64" else 4
-        _validate.check_memory(n * m * size, "the stored kernel", 'use method="log"')
+    kernel = kernel_dtype or "float32"
+    n, m = problem.geometry.shape
+    size = n * m * (8 if kernel == "float64" else 4)
+    if method == "scaling":
+        _validate.check_memory(size, "the stored kernel", 'use method="log"')
+    elif method == "log" or not _stores(problem, size):
+        kernel = "none"
     outcome = core.sinkhorn(
         problem.geometry.handle,
         problem.a,
@@ -135,8 +137,8 @@ def sinkhorn(
         problem.geometry.scale,
         phi,
         psi,
-        chosen,
-        kernel_dtype or "float32",
+        method in ("auto", "newton"),
+        kernel,
         tol,
         passes,
         limit,
@@ -147,7 +149,11 @@ def sinkhorn(
     if outcome["n_iter"] == 0:  # the plan of the start, with exact rows: finite whatever it is
         phi[:] = core.softmin(problem.geometry.handle, problem.core_reg, psi + problem.log_b(), count)
     _extend(problem, phi, psi)
-    result = OTResult(Plan(problem, phi, psi), chosen, tol, outcome)
+    used = method
+    if method == "auto":
+        dense = "scaling" if kernel != "none" else "log"
+        used = dense if outcome["message"] else "newton"
+    result = OTResult(Plan(problem, phi, psi), used, tol, outcome)
     return _checked(result, on_fail)
 
 
@@ -264,11 +270,9 @@ def _potential(value: Any, name: str, size: int) -> Any:
     return array
 
 
-def _choose(p: Problem) -> str:
-    """Stored kernels pay for dense costs; they need half of C again (float64), or all of it."""
-    n, m = p.geometry.shape
-    stored = isinstance(p.geometry, DenseCost) and 4 * n * m < _validate.available_memory() // 2
-    return "scaling" if stored else "log"
+def _stores(p: Problem, size: int) -> bool:
+    """Whether a kernel of this size may be kept where Newton gives way to Sinkhorn."""
+    return isinstance(p.geometry, DenseCost) and size < _validate.available_memory() // 2
 
 
 def _extend(p: Problem, phi: Vector, psi: Vector) -> None:

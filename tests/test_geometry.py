@@ -111,10 +111,9 @@ def test_changing_coordinates_later_does_not_change_a_result(name):
 
 
 def test_more_pairs_than_32_bits_count():
-    n = 47_000  # n * n > 2^31
-    x = np.linspace(0, 1, n, dtype="float32")[:, None]
-    r = otf.sinkhorn(None, None, otf.PointCloud(x, x), 1e6, tol=1e-4)
-    assert r.converged
-    rows = r.plan_operator @ np.ones(n, "float32")
-    np.testing.assert_allclose(rows * n, 1, rtol=1e-4)
-    assert r.value_linear == pytest.approx(1 / 6, rel=1e-3)  # of two independent uniforms
+    n, reg = 47_000, 100.0  # n * n > 2^31
+    x = np.linspace(0, 1, n, dtype="float32")
+    r = otf.sinkhorn(None, None, otf.PointCloud(x, x), reg, max_iter=1, tol=1e-3)
+    # at large reg, f_i is the mean of C_i over the target, and x, y are nearly independent
+    np.testing.assert_allclose(r.f - r.f.mean(), (x - 0.5) ** 2 - 1 / 12, rtol=0, atol=3e-3)
+    assert r.value_linear == pytest.approx(1 / 6, abs=3e-3)

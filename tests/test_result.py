@@ -124,7 +124,7 @@ def test_unfinished_solve_is_flagged_and_finite(method, geometry, case):
     assert r.marginal_error == pytest.approx(marginal_error(r.plan, a, b), rel=1e-6, abs=1e-15)
     assert r.n_iter < 10_000
     if "max_iter" in options:
-        assert len(r.history["n_iter"]) == options["max_iter"]
+        assert r.n_iter <= options["max_iter"]
 
 
 def test_status_is_a_string():

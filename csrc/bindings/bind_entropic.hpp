@@ -58,7 +58,7 @@ struct Recorder {
 
 // phi and psi are the start (NaN in phi: unknown) and the result, in units of reg.
 inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi,
-                         Vector psi, const std::string& method, const std::string& kernel, double tol, index max_iter,
+                         Vector psi, bool newton, const std::string& kernel, double tol, index max_iter,
                          double time_limit, bool warm, int threads, py::object callback) {
   const index n = h.view.n, m = h.view.m;
   const Problem problem{h.view, input(a, n, "a"), input(b, m, "b"), reg, range};
@@ -67,16 +67,18 @@ inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector&
   Recorder recorder{std::move(callback), {}};
   const Monitor monitor = recorder.monitor();
   auto be = backend(threads);
+  const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
+  const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
+  const SinkhornOptions options{limits, domain, storage, warm};
   const Outcome out = released([&] {
-    if (method == "newton") return Newton<cpu::Backend>(be, problem, {limits, warm}, monitor).solve(f, g);
-    const auto domain = method == "scaling" ? SinkhornMethod::scaling : SinkhornMethod::log;
-    const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
-    return Sinkhorn<cpu::Backend>(be, problem, {limits, domain, storage, warm}, monitor).solve(f, g);
+    if (newton) return Newton<cpu::Backend>(be, problem, options, monitor).solve(f, g);
+    return Sinkhorn<cpu::Backend>(be, problem, options, monitor).solve(f, g);
   });
   py::dict d;
   d["status"] = name(out.status);
   d["n_iter"] = out.n_iter;
   d["error"] = out.error;
+  d["message"] = out.message;
   d["history"] = recorder.history();
   return d;
 }
@@ -93,7 +95,7 @@ inline Pass reading(const GeometryHandle& h, const Vector& a, double reg, const 
 
 inline void bind_entropic(py::module_& module) {
   module.def("sinkhorn", sinkhorn, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
-             py::arg("phi"), py::arg("psi"), py::arg("method"), py::arg("kernel"), py::arg("tol"), py::arg("max_iter"),
+             py::arg("phi"), py::arg("psi"), py::arg("newton"), py::arg("kernel"), py::arg("tol"), py::arg("max_iter"),
              py::arg("time_limit"), py::arg("warm"), py::arg("threads"), py::arg("callback"));
 
   // Row sums and column sums of the plan, and sum_j P_ij (C_ij - shift) by row, in one pass.

@@ -30,12 +30,13 @@ struct Pass {
 // Storage is the backend's and is reused; overflow tells that it was too small.
 struct Kept {
   double threshold = 0;  // kept where e_ij > threshold * sum_j e_ij
+  index limit = 512;     // entries a row, on average, beyond which nothing useful is kept
   const std::int32_t* idx = nullptr;
   const double* val = nullptr;
   const index* begin = nullptr;
   const index* end = nullptr;
   index nnz = 0;
-  bool overflow = false;  // more than the backend stores; the entries are then incomplete
+  bool overflow = false;  // more than the limit; the entries are then incomplete
 };
 
 // s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given); row_i = a_i u_i s_i; col_j = sum_i a_i u_i K_ij.
@@ -57,9 +58,9 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.pass(geo, p) };
   { be.pass(geo, p, kept) };
   // Products with the kept entries T (n, m) of the last pass: out = T x, and out = T'y.
-  { be.kept_apply(kept, in, out) };
-  { be.kept_apply_transposed(kept, in, out) };
-  { be.kept_diagonal(kept, in, out) };  // out_j = sum_i T_ij^2 w_i
+  { be.kept_apply(kept, n, in, out) };
+  { be.kept_apply_transposed(kept, n, n, in, out) };
+  { be.kept_diagonal(kept, n, n, in, out) };  // out_j = sum_i T_ij^2 w_i
   // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
   { be.build_kernel(geo, n, in, in, Precision::f32, K) };
   { be.kernel_pass(K, kp) };

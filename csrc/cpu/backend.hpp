@@ -37,29 +37,30 @@ class Backend {
 
   void pass(const Geometry& geo, const Pass& p) { run_pass(geo, p, nullptr); }
 
-  // Redone with more room where the kept entries outgrow their storage, up to kMaxKept a row.
+  // Redone with more room where the kept entries outgrow their storage, up to the limit.
   void pass(const Geometry& geo, const Pass& p, Kept& kept) {
     const Chunks chunks(geo.n);
+    const index most = 2 * kept.limit * chunks.rows;  // a chunk may hold twice its share
     begin_.reserve(geo.n);
     end_.reserve(geo.n);
-    if (kept_capacity_ == 0) kept_capacity_ = 16 * chunks.rows;
+    if (kept_capacity_ == 0) kept_capacity_ = std::min<index>(16, kept.limit) * chunks.rows;
     for (;;) {
       idx_.reserve(chunks.count * kept_capacity_);
       val_.reserve(chunks.count * kept_capacity_);
       const index need = run_pass(geo, p, &kept);
-      kept.idx = idx_.data();
-      kept.val = val_.data();
-      kept.begin = begin_.data();
-      kept.end = end_.data();
-      kept.overflow = need > kMaxKept * chunks.rows;
+      kept.overflow = need > most || kept.nnz > kept.limit * geo.n;
       if (need <= kept_capacity_ || kept.overflow) break;
-      kept_capacity_ = need + need / 4;
+      kept_capacity_ = std::min(most, need + need / 4);
     }
-    if (!kept.overflow) transpose(kept, geo.n, geo.m);
+    kept.idx = idx_.data();
+    kept.val = val_.data();
+    kept.begin = begin_.data();
+    kept.end = end_.data();
+    transposed_ = false;
   }
 
-  void kept_apply(const Kept& T, const double* x, double* out) {
-    by_rows(T, static_cast<index>(end_.size()), [&](index i0, index i1) {
+  void kept_apply(const Kept& T, index n, const double* x, double* out) {
+    by_rows(T, n, [&](index i0, index i1) {
       for (index i = i0; i < i1; ++i) {
         double s = 0;
         for (index k = T.begin[i]; k < T.end[i]; ++k) s += T.val[k] * x[T.idx[k]];
@@ -69,8 +70,9 @@ class Backend {
   }
 
   // Gathers from the transposed copy, made once after each pass: no two threads write one entry.
-  void kept_apply_transposed(const Kept& T, const double* y, double* out) {
-    by_rows(T, columns_, [&](index j0, index j1) {
+  void kept_apply_transposed(const Kept& T, index n, index m, const double* y, double* out) {
+    transpose(T, n, m);
+    by_rows(T, m, [&](index j0, index j1) {
       for (index j = j0; j < j1; ++j) {
         double s = 0;
         for (index k = col_begin_[j]; k < col_begin_[j + 1]; ++k) s += col_val_[k] * y[col_idx_[k]];
@@ -78,8 +80,9 @@ class Backend {
       }
     });
   }
-  void kept_diagonal(const Kept& T, const double* w, double* out) {
-    by_rows(T, columns_, [&](index j0, index j1) {
+  void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out) {
+    transpose(T, n, m);
+    by_rows(T, m, [&](index j0, index j1) {
       for (index j = j0; j < j1; ++j) {
         double s = 0;
         for (index k = col_begin_[j]; k < col_begin_[j + 1]; ++k) s += col_val_[k] * col_val_[k] * w[col_idx_[k]];
@@ -258,7 +261,7 @@ class Backend {
   const Kernels& table() const { return kernels_; }
 
  private:
-  static constexpr index kMaxChunks = 64, kBlock = 4096, kMaxKept = 512;
+  static constexpr index kMaxChunks = 64, kBlock = 4096;
   static constexpr index kPiece = index{1} << 21;  // entries between two looks at the interrupt flag
 
   static index stride(index m) { return row_stride(m); }
@@ -354,14 +357,15 @@ class Backend {
   // f(i0, i1) over rows of kept entries, threaded where the products are worth it.
   template <class F>
   void by_rows(const Kept& T, index n, F&& f) const {
-    const index step = T.nnz < (1 << 16) ? n : std::max<index>(256, n / 32);
+    const index step = T.nnz < (1 << 14) ? n : std::max<index>(128, n / 16);
     ThreadPool::instance().run((n + step - 1) / step, threads_,
                                [&](index k) { f(k * step, std::min(n, (k + 1) * step)); });
   }
 
   // Counting sort by column, rows in order.
   void transpose(const Kept& T, index n, index m) {
-    columns_ = m;
+    if (transposed_) return;
+    transposed_ = true;
     col_begin_.reserve(m + 2);
     col_idx_.reserve(T.nnz);
     col_val_.reserve(T.nnz);
@@ -411,7 +415,7 @@ class Backend {
   Buffer<index> begin_, end_, col_begin_;
   Buffer<std::int32_t> col_idx_;
   Buffer<double> col_val_;
-  index columns_ = 0;
+  bool transposed_ = false;
   index kept_capacity_ = 0;
 };
 

@@ -7,26 +7,22 @@
 // then Sinkhorn, which always gains, takes over for one pass. Where too much would be kept, the
 // stage is left to accelerated Sinkhorn.
 #pragma once
-#include "solvers/semidual.hpp"
+#include "solvers/sinkhorn.hpp"
 
 namespace ot {
 
-struct NewtonOptions : Limits {
-  bool warm = false;
-};
-
 template <Backend B>
-class Newton : SemiDual<B> {
-  using Base = SemiDual<B>;
+class Newton : Sinkhorn<B> {
+  using Base = Sinkhorn<B>;
   using typename Base::Value;
   using Base::anderson_, Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish;
-  using Base::iterate, Base::limits_, Base::m_, Base::n_, Base::p_, Base::phi_, Base::psi_, Base::rescale, Base::rho_;
-  using Base::stage, Base::stalled_, Base::trial_;
+  using Base::iterate, Base::last_stage, Base::limits_, Base::m_, Base::n_, Base::o_, Base::p_, Base::phi_, Base::psi_;
+  using Base::rescale, Base::rho_, Base::stalled_, Base::trial_;
 
  public:
-  Newton(B& be, const Problem& p, const NewtonOptions& o, const Monitor& monitor)
+  // The method in the options is the Sinkhorn that takes over where the plan is not sparse.
+  Newton(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor)
       : Base(be, p, o, monitor),
-        warm_(o.warm),
         step_(be.template buffer<double>(m_)),
         residual_(be.template buffer<double>(m_)),
         direction_(be.template buffer<double>(m_)),
@@ -45,13 +41,11 @@ class Newton : SemiDual<B> {
     be.for_each(n_, [=](index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
   }
 
-  index cg_iterations = 0;
-
   Outcome solve(double* phi, double* psi) {
     phi_ = phi;
     psi_ = psi;
     Outcome out;
-    double reg = warm_ ? p_.reg : std::max(p_.range / 8, p_.reg), previous = 0;
+    double reg = o_.warm ? p_.reg : std::max(p_.range / 8, p_.reg), previous = 0;
     clock_.reserve = 1;
     while (reg > 1.5 * p_.reg && !clock_.exhausted()) {
       descend(reg, 3e-2, 30, Precision::f32);
@@ -61,10 +55,19 @@ class Newton : SemiDual<B> {
       reg = next;
     }
     if (reg > p_.reg) rescale(reg / p_.reg);
-    if (limits_.tol < 1e-4 && !clock_.exhausted()) descend(p_.reg, 1e-4, limits_.max_iter, Precision::f32);
-    clock_.reserve = 0;
-    stalled_ = false;
-    if (clock_.can_pass()) finish(out, descend(p_.reg, limits_.tol, limits_.max_iter, Precision::f64));
+    stalled_ = dense_ = false;
+    final_ = true;
+    Value v{};
+    if (limits_.tol < 1e-4 && !clock_.exhausted()) v = descend(p_.reg, 1e-4, limits_.max_iter, Precision::f32);
+    if (dense_) {
+      out.message = "the plan is not sparse: accelerated Sinkhorn";
+      last_stage(out);
+    } else if (clock_.reserve = 0; clock_.can_pass()) {
+      stalled_ = false;
+      v = descend(p_.reg, limits_.tol, limits_.max_iter, Precision::f64);
+      if (dense_) last_stage(out);
+      else finish(out, v);
+    }
     out.n_iter = clock_.n_iter;
     return out;
   }
@@ -85,14 +88,19 @@ class Newton : SemiDual<B> {
     be_.for_each(n_, [=](index i) { phi[i] *= factor; });
   }
 
+  // Kept entries a row beyond which Sinkhorn is cheaper: m/16 where many CG iterations are to come,
+  // m/4 on the way there.
   Value descend(double reg, double tol, index most, Precision precision) {
     const double noise = precision == Precision::f32 ? 1e-7 : 1e-13;
     Kept kept;
     kept.threshold = threshold_;
+    kept.limit = std::max<index>(16, m_ / (final_ ? 16 : 4));
     Value v = evaluate(reg, psi_, precision, &kept);
     index plain = 0;
     for (index k = 0; k < most && v.error > tol && !clock_.exhausted() && !stalled_; ++k) {
-      if (kept.overflow || kept.nnz > kDense * n_) {
+      if (kept.overflow) {
+        dense_ = true;
+        if (final_) return v;
         anderson_.reset();
         return iterate(v, tol, most - k, noise, [&](const double* psi) { return evaluate(reg, psi, precision); });
       }
@@ -102,24 +110,26 @@ class Newton : SemiDual<B> {
       const double *psi = psi_, *rho = rho_.data(), *step = step_.data();
       be_.for_each(m_, [=](index j) { sinkhorn[j] = psi[j] + rho[j]; });
       bool gained = false;
-      for (const double alpha : {1.0, 0.3, 0.1}) {
+      for (const double alpha : {1.0, 0.25}) {
         be_.for_each(m_, [=](index j) { trial[j] = psi[j] + alpha * step[j]; });
         kept.threshold = threshold_;
         v = evaluate(reg, trial, precision, &kept);
         const double slack = noise * (1 + std::fabs(before.F));
         gained = v.F >= before.F + 1e-4 * alpha * slope - slack && (v.F > before.F + slack || v.error < 2 * before.error);
         if (gained || clock_.exhausted()) break;
-        mu_ = std::min(1.0, 4 * mu_ + 1e-3);
+        mu_ = std::min(1.0, 4 * mu_ + 1e-4);
+        reach_ = std::max(0.1, 0.25 * reach_);
       }
       if (!gained) {
         v = evaluate(reg, sinkhorn, precision, &kept);
         copy(sinkhorn, psi_, m_);
       } else {
         copy(trial, psi_, m_);
-        mu_ *= 0.3;
+        mu_ = mu_ < 1e-5 ? 0 : 0.2 * mu_;
+        if (clipped_) reach_ *= 2;
       }
       // Newton steps that gain too little have lost edges that matter: keep more.
-      if (v.error > 0.5 * before.error) threshold_ = std::max(threshold_ * 0.1, 1e-14);
+      if (gained && !clipped_ && v.error > 0.5 * before.error) threshold_ = std::max(threshold_ * 0.1, 1e-14);
       plain = v.error < 0.99 * before.error ? 0 : plain + 1;
       stalled_ = plain > 60;
     }
@@ -128,12 +138,11 @@ class Newton : SemiDual<B> {
 
   // step = (H + mu diag(c))^-1 (b - c) to a relative residual; returns <b - c, step>.
   double solve_newton(const Kept& T, double error) {
-    const double tol = std::min(0.1, std::max(error, 1e-6));
     const double *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
     double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data(), *z = scaled_.data();
     double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
-    const double damp = 1 + mu_ * std::min(1.0, error);
-    be_.kept_diagonal(T, inverse_a, inverse);
+    const double damp = 1 + mu_;
+    be_.kept_diagonal(T, n_, m_, inverse_a, inverse);
     be_.for_each(m_, [=](index j) {
       diagonal[j] = b[j] > 0 ? damp * col[j] : 1.0;
       const double exact = diagonal[j] - inverse[j];
@@ -143,12 +152,11 @@ class Newton : SemiDual<B> {
       z[j] = inverse[j] * r[j];
       d[j] = z[j];
     });
-    double rz = dot(r, z);
-    const double stop = tol * tol * rz;
-    for (index k = 0; k < kMaxCg && rz > stop && rz > 0; ++k) {
-      be_.kept_apply(T, d, rows);
+    double rz = dot(r, z), left = error;
+    for (index k = 0; k < kMaxCg && left > kResidual * error && rz > 0; ++k) {
+      be_.kept_apply(T, n_, d, rows);
       be_.for_each(n_, [=](index i) { rows[i] *= inverse_a[i]; });
-      be_.kept_apply_transposed(T, rows, q);
+      be_.kept_apply_transposed(T, n_, m_, rows, q);
       be_.for_each(m_, [=](index j) { q[j] = diagonal[j] * d[j] - q[j]; });
       const double curvature = dot(d, q);
       if (!(curvature > 0)) break;
@@ -159,11 +167,16 @@ class Newton : SemiDual<B> {
         z[j] = inverse[j] * r[j];
       });
       const double next = dot(r, z), beta = next / rz;
+      left = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(r[j]); })[0];
       be_.for_each(m_, [=](index j) { d[j] = z[j] + beta * d[j]; });
       rz = next;
-      ++cg_iterations;
     }
-    be_.for_each(m_, [=](index j) { r[j] = b[j] - col[j]; });
+    const double reach = reach_;
+    clipped_ = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
+    be_.for_each(m_, [=](index j) {
+      x[j] = std::min(reach, std::max(-reach, x[j]));
+      r[j] = b[j] - col[j];
+    });
     return dot(r, x);
   }
 
@@ -173,10 +186,11 @@ class Newton : SemiDual<B> {
     return out;
   }
 
-  static constexpr index kDense = 128;  // kept entries a row beyond which Sinkhorn is cheaper
   static constexpr index kMaxCg = 500;
-  const bool warm_;
-  double mu_ = 0, threshold_ = 1e-4;
+  static constexpr double kResidual = 0.03;  // of the CG solve, in the L1 norm that the error is in
+  static constexpr double kThreshold = 1e-4;
+  bool clipped_ = false, dense_ = false, final_ = false;
+  double mu_ = 0, reach_ = 4, threshold_ = kThreshold;
   Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;
   Buffer<double> before_, start_;
 };

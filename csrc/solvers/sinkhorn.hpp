@@ -13,12 +13,13 @@ struct SinkhornOptions : Limits {
 };
 
 template <Backend B>
-class Sinkhorn : SemiDual<B> {
+class Sinkhorn : protected SemiDual<B> {
+ protected:
   using Base = SemiDual<B>;
   using typename Base::Value;
   using Base::anderson_, Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish, Base::h_;
   using Base::iterate, Base::limits_, Base::m_, Base::n_, Base::p_, Base::phi_, Base::psi_, Base::rescale;
-  using Base::stage, Base::stalled_, Base::value;
+  using Base::rho_, Base::stage, Base::stalled_, Base::trial_, Base::value;
 
  public:
   Sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor) : Base(be, p, o, monitor), o_(o) {}
@@ -36,10 +37,18 @@ class Sinkhorn : SemiDual<B> {
       reg = next;
     }
     if (reg > p_.reg) rescale(reg / p_.reg);
-    if (o_.method == SinkhornMethod::scaling) final_scaling(out);
-    else final_log(out);
+    last_stage(out);
     out.n_iter = clock_.n_iter;
     return out;
+  }
+
+ protected:
+  const SinkhornOptions o_;
+
+  // At the final reg, from psi_, to tol.
+  void last_stage(Outcome& out) {
+    if (o_.method == SinkhornMethod::scaling) final_scaling(out);
+    else final_log(out);
   }
 
  private:
@@ -145,7 +154,6 @@ class Sinkhorn : SemiDual<B> {
     return v;
   }
 
-  const SinkhornOptions o_;
   static constexpr double kSingle = 1e-6;  // error that float32 products resolve
 };
 

@@ -73,6 +73,21 @@ class ReferenceBackend {
     kept.end = end_.data();
     kept.nnz = static_cast<index>(idx_.size());
     kept.overflow = false;
+    rows_ = g.n;
+    columns_ = g.m;
+  }
+
+  void kept_apply(const Kept& T, const double* x, double* out) {
+    std::fill(out, out + rows_, 0.0);
+    each(T, [&](index i, index k) { out[i] += T.val[k] * x[T.idx[k]]; });
+  }
+  void kept_apply_transposed(const Kept& T, const double* y, double* out) {
+    std::fill(out, out + columns_, 0.0);
+    each(T, [&](index i, index k) { out[T.idx[k]] += T.val[k] * y[i]; });
+  }
+  void kept_diagonal(const Kept& T, const double* w, double* out) {
+    std::fill(out, out + columns_, 0.0);
+    each(T, [&](index i, index k) { out[T.idx[k]] += T.val[k] * T.val[k] * w[i]; });
   }
 
   void build_kernel(const Geometry& g, double reg, const double* phi, const double* psi, Precision precision,
@@ -177,6 +192,12 @@ class ReferenceBackend {
  private:
   static std::size_t size(index n) { return static_cast<std::size_t>(n); }
 
+  template <class F>
+  void each(const Kept& T, F f) const {
+    for (index i = 0; i < rows_; ++i)
+      for (index k = T.begin[i]; k < T.end[i]; ++k) f(i, k);
+  }
+
   template <class T>
   static Real cost_of(const Geometry& g, index i, index j) {
     if (g.kind == Kind::dense) return static_cast<Real>(static_cast<const T*>(g.C)[i * g.ld + j]) - g.shift;
@@ -214,6 +235,7 @@ class ReferenceBackend {
   std::vector<std::int32_t> idx_;
   std::vector<double> val_;
   std::vector<index> begin_, end_;
+  index rows_ = 0, columns_ = 0;
 };
 
 static_assert(Backend<ReferenceBackend>);

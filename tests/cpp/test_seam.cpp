@@ -108,15 +108,11 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
   with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     for (const double threshold : {1e-12, 0.5 / static_cast<double>(p.m), 0.3}) {
       CAPTURE(threshold);
-      Vector phi = p.phi, want = p.phi, row(size(p.n)), row_want(size(p.n));
-      Pass pass = p.pass(phi.data(), true, precision), expected = p.pass(want.data(), true);
-      pass.row = row.data();
-      expected.row = row_want.data();
+      Vector phi = p.phi, want = p.phi;
       Kept kept{.threshold = threshold}, all{.threshold = -1};
-      be.pass(geometry<Type>(p), pass, kept);
-      ref.pass(plain(p), expected, all);
+      be.pass(geometry<Type>(p), p.pass(phi.data(), true, precision), kept);
+      ref.pass(plain(p), p.pass(want.data(), true), all);
       REQUIRE_FALSE(kept.overflow);
-      check_close(row, row_want, tol, lost(precision));
       check_close(phi, want, tol, tol);
       Vector val, val_want;
       index count = 0, misplaced = 0;
@@ -141,6 +137,41 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
       CHECK(kept.nnz == count);
       check_close(val, val_want, 2 * tol);
     }
+  });
+}
+
+TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
+  std::vector<Spec> specs = dense_specs();
+  specs.push_back({.n = 600, .m = 481});  // enough entries for several threads
+  everywhere<Type>(specs, [](auto& be, auto& ref, const auto& p) {
+    Vector phi = p.phi, want_phi = p.phi;
+    Kept kept{.threshold = 1e-3 / static_cast<double>(p.m)}, all = kept;
+    be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
+    ref.pass(plain(p), p.pass(want_phi.data(), true), all);
+    const double tol = 4 * p.tolerance(Precision::f64);
+    Vector rows(size(p.n)), rows_want(size(p.n)), cols(size(p.m)), cols_want(size(p.m));
+    be.kept_apply(kept, p.b.data(), rows.data());
+    ref.kept_apply(all, p.b.data(), rows_want.data());
+    check_close(rows, rows_want, tol);
+    be.kept_apply_transposed(kept, p.a.data(), cols.data());
+    ref.kept_apply_transposed(all, p.a.data(), cols_want.data());
+    check_close(cols, cols_want, tol);
+    be.kept_diagonal(kept, p.a.data(), cols.data());
+    ref.kept_diagonal(all, p.a.data(), cols_want.data());
+    check_close(cols, cols_want, tol);
+  });
+}
+
+TEST_CASE_TEMPLATE("the row sums of a pass survive its repetition", Type, OT_TESTED) {
+  everywhere<Type>({{.n = 5, .m = 1025}}, [](auto& be, auto& ref, const auto& p) {
+    Vector phi = p.phi, want = p.phi, row(size(p.n)), row_want(size(p.n));
+    Pass pass = p.pass(phi.data(), true), expected = p.pass(want.data(), true);
+    pass.row = row.data();
+    expected.row = row_want.data();
+    Kept kept{.threshold = 1e-12};  // more than the storage holds at first
+    be.pass(geometry<Type>(p), pass, kept);
+    ref.pass(plain(p), expected);
+    check_close(row, row_want, 1e-12);
   });
 }
 
@@ -403,26 +434,39 @@ TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backe
   for (std::size_t k = 0; k < 6; ++k) CHECK(out[k] == doctest::Approx(std::log(std::max(x[k], 0x1p-1022))).epsilon(1e-15));
 }
 
-// Chunks of rows are walked in pieces where m is large.
+// Chunks of rows are walked in pieces where m is large. All rows alike: col is a softmax.
 TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
-  everywhere<Type>({{67, 160000, Kind::points, Cost::sqeuclidean, 1}}, [](auto& be, auto& ref, const auto& p) {
-    const double tol = p.tolerance(Precision::f64);
-    Vector phi(size(p.n), kNaN), col(size(p.m));
-    Pass pass = p.pass(phi.data(), true);
-    pass.col = col.data();
-    Kept kept{.threshold = 1e-4};
-    be.pass(geometry<Type>(p), pass, kept);
-    check_close({std::accumulate(col.begin(), col.end(), 0.0)}, {1.0}, 1e-12);
-    CHECK(kept.nnz == kept.end[p.n - 1] - kept.begin[0] - (kept.begin[64] - kept.end[63]));
-
-    Geometry few = plain(p);
-    few.m = 40;
-    Vector part(40);
-    Pass reading = p.pass(phi.data(), false);
-    reading.col = part.data();
-    ref.pass(few, reading);
-    check_close(Vector(col.begin(), col.begin() + 40), part, 2 * tol);
-  });
+  using T = typename Type::Real;
+  const index n = 67, m = 160000;
+  std::vector<T> C(size(m));
+  Vector h(size(m), 0.0), phi(size(n), kNaN), a(size(n), 1.0 / static_cast<double>(n)), col(size(m)), want(size(m));
+  double sum = 0;
+  for (std::size_t j = 0; j < C.size(); ++j) {
+    C[j] = static_cast<T>(3 + 2 * std::sin(static_cast<double>(j)));
+    sum += want[j] = std::exp(-2 * static_cast<double>(C[j]));
+  }
+  for (double& w : want) w /= sum;
+  Geometry geo;
+  geo.dtype = sizeof(T) == 4 ? DType::f32 : DType::f64;
+  geo.n = n;
+  geo.m = m;
+  geo.C = C.data();
+  geo.ld = 0;
+  Pass pass;
+  pass.reg = 0.5;
+  pass.h = h.data();
+  pass.phi = phi.data();
+  pass.a = a.data();
+  pass.update = true;
+  pass.col = col.data();
+  Kept kept{.threshold = 0.9999 * *std::max_element(want.begin(), want.end())};
+  typename Type::Tested(2).pass(geo, pass, kept);
+  check_close(phi, Vector(size(n), -std::log(sum)), 1e-13);
+  check_close(col, want, 1e-12);
+  const index each = kept.end[0] - kept.begin[0];
+  CHECK(each > 0);
+  CHECK(kept.nnz == n * each);
+  for (index i = 0; i < n; ++i) REQUIRE(kept.end[i] - kept.begin[i] == each);
 }
 
 }  // namespace ot

@@ -1,0 +1,151 @@
+// The solvers, written once: the same potentials on every backend, and no allocation in the loop.
+#include <atomic>
+#include <cstdlib>
+
+#include "instances.hpp"
+#include "solvers/newton.hpp"
+#include "solvers/sinkhorn.hpp"
+
+namespace {
+std::atomic<long> allocations{0};
+}
+
+extern "C" {
+void* __real_aligned_alloc(std::size_t, std::size_t);
+void* __real_malloc(std::size_t);
+void* __real__Znwm(std::size_t);
+
+void* __wrap_aligned_alloc(std::size_t align, std::size_t bytes) {
+  ++allocations;
+  return __real_aligned_alloc(align, bytes);
+}
+void* __wrap_malloc(std::size_t bytes) {
+  ++allocations;
+  return __real_malloc(bytes);
+}
+void* __wrap__Znwm(std::size_t bytes) {
+  ++allocations;
+  return __real__Znwm(bytes);
+}
+}
+
+namespace ot {
+namespace {
+
+// One row for every solver, and how it is called.
+enum class Method { log, scaling_f32, scaling_f64, newton };
+const std::vector<Method> kMethods{Method::log, Method::scaling_f32, Method::scaling_f64, Method::newton};
+
+const char* name(Method method) {
+  static const char* const names[] = {"log", "scaling, float32", "scaling, float64", "newton"};
+  return names[static_cast<int>(method)];
+}
+
+template <class B>
+Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, Vector& phi,
+            Vector& psi) {
+  if (method == Method::newton) return Newton<B>(be, p, {limits}, monitor).solve(phi.data(), psi.data());
+  const auto domain = method == Method::log ? SinkhornMethod::log : SinkhornMethod::scaling;
+  const auto storage = method == Method::scaling_f32 ? Precision::f32 : Precision::f64;
+  return Sinkhorn<B>(be, p, {limits, domain, storage}, monitor).solve(phi.data(), psi.data());
+}
+
+struct Solution {
+  Outcome outcome;
+  Vector f, g;  // in cost units, g of mean 0 under b
+};
+
+template <class B, class T>
+Solution solve(Method method, const Instance<T>& p, const Limits& limits, const Monitor& monitor = {}) {
+  B be(2);
+  const Problem problem{p.template on<B>(), p.a.data(), p.b.data(), p.reg, p.range};
+  Solution s{{}, Vector(size(p.n), kNaN), Vector(size(p.m), 0.0)};
+  s.outcome = run(method, be, problem, limits, monitor, s.f, s.g);
+  double mean = 0;
+  for (index j = 0; j < p.m; ++j) mean += p.b[size(j)] * s.g[size(j)];
+  for (double& f : s.f) f = p.reg * (f + mean);
+  for (double& g : s.g) g = p.reg * (g - mean);
+  return s;
+}
+
+const std::vector<Spec> kProblems{
+    {.n = 17, .m = 9, .pad = 2},
+    {.n = 63, .m = 65},
+    {.n = 30, .m = 20, .reg = 0.02},
+    {1, 1},
+    {1, 8},
+    {7, 1},
+    {40, 49, Kind::points, Cost::sqeuclidean, 2},
+    {20, 25, Kind::points, Cost::sqeuclidean, 17},
+    {25, 24, Kind::points, Cost::euclidean, 3},
+    {25, 24, Kind::points, Cost::cosine, 5},
+};
+
+}  // namespace
+
+TEST_CASE("a solver finds the same potentials on every backend") {
+  for (const Spec& spec : kProblems)
+    for (const Method method : kMethods) {
+      CAPTURE(spec);
+      INFO(name(method));
+      const Instance<double> p(spec);
+      const Limits limits{.tol = 1e-10};
+      const Solution s = solve<cpu::Backend>(method, p, limits), want = solve<ReferenceBackend>(method, p, limits);
+      CHECK(s.outcome.status == Status::converged);
+      CHECK(want.outcome.status == Status::converged);
+      CHECK(s.outcome.error <= limits.tol);
+      check_close(s.f, want.f, 0, 1e-6 * p.reg);
+      check_close(s.g, want.g, 0, 1e-6 * p.reg);
+    }
+}
+
+TEST_CASE("a solver stops where it is told to") {
+  const Instance<double> p({.n = 30, .m = 20, .reg = 0.02});
+  for (const Method method : kMethods)
+    for (const index most : {0, 1, 2, 3, 5, 10}) {
+      INFO(name(method));
+      CAPTURE(most);
+      index last = 0;
+      const Solution s = solve<cpu::Backend>(method, p, {.tol = 0, .max_iter = most},
+                                             {{}, [&](const Progress& line) { last = line.n_iter; }});
+      CHECK(s.outcome.status == Status::max_iter);
+      CHECK(s.outcome.n_iter <= most);
+      CHECK(last == s.outcome.n_iter);
+    }
+}
+
+// Solvers allocate in their set-up; the entries that Newton keeps may outgrow their storage a few times.
+TEST_CASE("the loop of a solver does not allocate") {
+  const Instance<double> p({.n = 130, .m = 65, .reg = 0.05});
+  const auto count = [&](Method method, index most) {
+    cpu::Backend be(2);
+    const Problem problem{p.on<cpu::Backend>(), p.a.data(), p.b.data(), p.reg, p.range};
+    Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0);
+    const long before = allocations;
+    const Outcome out = run(method, be, problem, {.tol = 0, .max_iter = most}, {}, phi, psi);
+    const long made = allocations - before;
+    CHECK(out.n_iter >= most - 2);
+    return made;
+  };
+  for (const Method method : kMethods) {
+    INFO(name(method));
+    const long few = count(method, 60), many = count(method, 600);
+    CHECK(few > 0);
+    CHECK(many - few <= (method == Method::newton ? 10 : 0));
+  }
+}
+
+TEST_CASE("an interrupt leaves the backend fit for use") {
+  const Instance<double> p({.n = 130, .m = 65});
+  bool stop = true;
+  cpu::Backend be(1, [&] { return stop; });
+  Vector phi = p.phi, want = p.phi;
+  CHECK_THROWS_AS(be.pass(p.on<cpu::Backend>(), p.pass(phi.data(), true)), Interrupted);
+  stop = false;
+  phi = p.phi;
+  be.pass(p.on<cpu::Backend>(), p.pass(phi.data(), true));
+  ReferenceBackend().pass(p.on<ReferenceBackend>(), p.pass(want.data(), true));
+  check_close(phi, want, 1e-12, 1e-12);
+}
+
+}  // namespace ot
