@@ -187,5 +187,5 @@ QUICK: dict[str, list[Build]] = {
         partial(line, 500, 1e-3),
     ],
     "memory": [partial(gauss, 1000, 1e-2), partial(gauss, 1000, 1e-3)],
-    "large": [partial(gauss, 10_000, 1e-2, d=3, dense=False)],
+    "large": [partial(gauss, 5000, 1e-2, d=3, dense=False)],
 }

@@ -210,6 +210,7 @@ PEERS: dict[str, Peer] = {
         Peer("ot_fast", "ot_fast", ours("auto"), _ours_input, "ours"),
         Peer("ot_fast scaling", "ot_fast", ours("scaling"), _ours_input, "ours"),
         Peer("ot_fast log", "ot_fast", ours("log"), _ours_input, "ours"),
+        Peer("ot_fast newton", "ot_fast", ours("newton"), _ours_input, "ours"),
         *(
             Peer(
                 f"ot_fast {dtype} kernel",

@@ -27,6 +27,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "ot_fast float32 kernel": {"color": "#D55E00", "marker": "s", "ls": "--", "lw": 2.4},
     "ot_fast scaling": {"color": "#D55E00", "marker": "s", "ls": "--"},
     "ot_fast log": {"color": "#D55E00", "marker": "^", "ls": ":"},
+    "ot_fast newton": {"color": "#E69F00", "marker": "v", "ls": "-."},
     "POT sinkhorn": {"color": "#0072B2", "marker": "o"},
     "POT stabilized": {"color": "#0072B2", "marker": "s", "ls": "--"},
     "POT log": {"color": "#0072B2", "marker": "^", "ls": ":"},
@@ -202,11 +203,12 @@ def bars(result: Row) -> Figure | None:
             else:
                 value = row["n"] * row["m"] * (row["n_iter"] or math.nan) / report.median(row) / 1e9
             over = row["status"] == "over limit"
-            hatch = {"fill": not over, "hatch": "//" if over else None}
-            ax.barh(i, value, color=STYLES[solver]["color"], edgecolor="white", **hatch)
-            ax.text(value, i, f" {value:.2g}{'+' if over else ''}", va="center", fontsize=7)
+            ax.barh(i, value, color=STYLES[solver]["color"], alpha=0.35 if over else 1.0)
+            text = f" {value:.2g}{'+' if over else ''}" if math.isfinite(value) else " over limit"
+            ax.text(value if math.isfinite(value) else 0.0, i, text, va="center", fontsize=7)
         ax.set_yticks(range(len(solvers)), list(solvers))
-        ax.invert_yaxis()
+        ax.set_ylim(len(solvers) - 0.4, -0.6)
+        ax.margins(x=0.12)
         ax.grid(axis="y", visible=False)
         first = next(iter(solvers.values()))
         x = "peak memory beyond C / size of C" if memory else "entries of C per second, 1e9"

@@ -28,6 +28,7 @@ ENTROPIC = (
     "ot_fast",
     "ot_fast scaling",
     "ot_fast log",
+    "ot_fast newton",
     "POT sinkhorn",
     "POT stabilized",
     "POT log",
@@ -244,10 +245,12 @@ def memory(args: argparse.Namespace, builds: list[Build]) -> list[Row]:
                 worker = Worker(name, args.threads)
                 try:  # a small solve first: libraries and thread pools are not the solver's memory
                     worker.solve(partial(cases.gauss, 200, 1e-2, dense=dense), args.tol)
-                    ours = PEERS[name].group == "ours"
-                    iterations = 10**6 if dense or ours else 10
-                    limit = args.limit if dense or ours else 10 * args.limit
-                    reply = worker.solve(build, args.tol, max_iter=iterations, limit=limit)
+                    if dense or PEERS[name].group == "ours":
+                        reply = worker.calibrate(build, args.tol, args.limit, plan=False)
+                    else:
+                        limit = 10 * args.limit
+                        reply = worker.solve(build, args.tol, max_iter=10, limit=limit)
+                        reply = reply.judged(args.tol)
                 finally:
                     worker.close()
                 rows.append(row_of(info, name, args.tol, reply, [reply.seconds]))

@@ -155,9 +155,11 @@ class Worker:
 
     def calibrate(self, build: Build, tol: float, limit: float, plan: bool) -> Reply:
         """The loosest stopping value found that meets ``tol``; the last reply, judged."""
-        setting, last, stuck = tol, math.inf, 0
+        setting, last, stuck, peak = tol, math.inf, 0, 0
         while True:
             reply = self.solve(build, setting, limit=limit, plan=plan).judged(tol)
+            # Later solves find memory that earlier ones did not give back: the first one counts.
+            reply.peak_bytes = peak = max(peak, reply.peak_bytes or 0)
             # An iterative solver may test its error seldom: one repeat of the same is no proof.
             stuck = stuck + 1 if reply.error >= 0.9 * last else 0
             if reply.status != "failed" or math.isnan(reply.error) or stuck == 5:

@@ -48,7 +48,8 @@ class Problem:
 
     @property
     def core_reg(self) -> float:
-        return math.ldexp(self.reg, -self.geometry.exponent)
+        # Beyond 1e300 costs are constant to the last digit, whatever reg is.
+        return float(min(np.ldexp(self.reg, -self.geometry.exponent), 1e300))
 
     def cost(self, value: float) -> float:
         """A transport cost of the core's unit-mass problem, in the caller's units."""
@@ -203,7 +204,7 @@ class OTResult:
         advice = {
             Status.MAX_ITER: "raise max_iter, tol or reg",
             Status.TIME_LIMIT: "raise time_limit, tol or reg",
-            Status.STALLED: "no further progress in this precision; raise tol or reg"
+            Status.STALLED: "progress has stopped; raise tol or reg"
             + (", or pass float64 costs" if self._problem.single else ""),
         }[self.status]
         return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
@@ -279,7 +280,8 @@ class OTResult:
         g = np.where(p.b > 0, p.core_reg * self._plan.psi, -np.inf)
         f, g = core.c_transform(p.geometry.handle, g, p.a, p.threads)
         inner = np.where(p.a > 0, p.a * f, 0.0).sum() + np.where(p.b > 0, p.b * g, 0.0).sum()
-        return p.cost(float(inner)) if math.isfinite(inner) else -math.inf
+        # Costs are at least shift, so 0 is a bound too.
+        return p.cost(max(float(inner), 0.0)) if math.isfinite(inner) else p.cost(0.0)
 
     @cached_property
     def upper_bound(self) -> float:

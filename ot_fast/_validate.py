@@ -151,6 +151,9 @@ def available_memory() -> int:
         if limit != resource.RLIM_INFINITY:
             with open("/proc/self/statm") as used:
                 free = min(free, limit - int(used.read().split()[0]) * page)
+    with contextlib.suppress(OSError, ValueError):  # a container's limit ("max" where there is none)
+        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
+            free = min(free, int(most.read()) - int(now.read()))
     return max(free, 0)
 
 

@@ -44,10 +44,12 @@ class Backend {
     begin_.reserve(geo.n);
     end_.reserve(geo.n);
     if (kept_capacity_ == 0) kept_capacity_ = std::min<index>(16, kept.limit) * chunks.rows;
+    Pass again = p;
     for (;;) {
       idx_.reserve(chunks.count * kept_capacity_);
       val_.reserve(chunks.count * kept_capacity_);
-      const index need = run_pass(geo, p, &kept);
+      const index need = run_pass(geo, again, &kept);
+      again.row = nullptr;  // of the potentials before the update: known from the first time
       kept.overflow = need > most || kept.nnz > kept.limit * geo.n;
       if (need <= kept_capacity_ || kept.overflow) break;
       kept_capacity_ = std::min(most, need + need / 4);
@@ -301,6 +303,7 @@ class Backend {
       }
       slots_[s].taken.store(false, std::memory_order_release);
     });
+    look();
     if (stop_.load()) throw Interrupted();
   }
 

@@ -98,19 +98,26 @@ class Newton : Sinkhorn<B> {
     Value v = evaluate(reg, psi_, precision, &kept);
     index plain = 0;
     for (index k = 0; k < most && v.error > tol && !clock_.exhausted() && !stalled_; ++k) {
+      if (kept.overflow && threshold_ < kThreshold) {  // it was lowered too far: back, and stay
+        floor_ = threshold_ = 10 * threshold_;
+        kept.threshold = threshold_;
+        v = evaluate(reg, psi_, precision, &kept);
+        continue;
+      }
       if (kept.overflow) {
         dense_ = true;
         if (final_) return v;
         anderson_.reset();
         return iterate(v, tol, most - k, noise, [&](const double* psi) { return evaluate(reg, psi, precision); });
       }
-      const double slope = solve_newton(kept, v.error);
+      const double slope = solve_newton(kept, v.error, precision == Precision::f32 ? 4e-7 : 4e-15);
       const Value before = v;
       double *trial = trial_.data(), *sinkhorn = product_.data();
       const double *psi = psi_, *rho = rho_.data(), *step = step_.data();
       be_.for_each(m_, [=](index j) { sinkhorn[j] = psi[j] + rho[j]; });
       bool gained = false;
       for (const double alpha : {1.0, 0.25}) {
+        if (!(slope > 0)) break;
         be_.for_each(m_, [=](index j) { trial[j] = psi[j] + alpha * step[j]; });
         kept.threshold = threshold_;
         v = evaluate(reg, trial, precision, &kept);
@@ -129,24 +136,26 @@ class Newton : Sinkhorn<B> {
         if (clipped_) reach_ *= 2;
       }
       // Newton steps that gain too little have lost edges that matter: keep more.
-      if (gained && !clipped_ && v.error > 0.5 * before.error) threshold_ = std::max(threshold_ * 0.1, 1e-14);
+      if (gained && !clipped_ && v.error > 0.5 * before.error && 3 * kept.nnz < kept.limit * n_)
+        threshold_ = std::max(threshold_ * 0.1, floor_);
       plain = v.error < 0.99 * before.error ? 0 : plain + 1;
       stalled_ = plain > 60;
     }
     return v;
   }
 
-  // step = (H + mu diag(c))^-1 (b - c) to a relative residual; returns <b - c, step>.
-  double solve_newton(const Kept& T, double error) {
+  // step = (H + mu diag(c))^-1 (b - c) to a relative residual, clipped; returns <b - c, step>.
+  // `rounding` of c and T keeps H definite where rows and columns match one to one.
+  double solve_newton(const Kept& T, double error, double rounding) {
     const double *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
     double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data(), *z = scaled_.data();
     double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
-    const double damp = 1 + mu_;
+    const double damp = 1 + mu_ + rounding;
     be_.kept_diagonal(T, n_, m_, inverse_a, inverse);
     be_.for_each(m_, [=](index j) {
       diagonal[j] = b[j] > 0 ? damp * col[j] : 1.0;
       const double exact = diagonal[j] - inverse[j];
-      inverse[j] = 1 / std::max(exact, 1e-12 * diagonal[j] + 1e-300);
+      inverse[j] = 1 / std::max(exact, rounding * diagonal[j] + 1e-300);
       x[j] = 0;
       r[j] = b[j] - col[j];
       z[j] = inverse[j] * r[j];
@@ -190,7 +199,7 @@ class Newton : Sinkhorn<B> {
   static constexpr double kResidual = 0.03;  // of the CG solve, in the L1 norm that the error is in
   static constexpr double kThreshold = 1e-4;
   bool clipped_ = false, dense_ = false, final_ = false;
-  double mu_ = 0, reach_ = 4, threshold_ = kThreshold;
+  double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = 1e-14;
   Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;
   Buffer<double> before_, start_;
 };

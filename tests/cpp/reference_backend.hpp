@@ -72,22 +72,20 @@ class ReferenceBackend {
     kept.begin = begin_.data();
     kept.end = end_.data();
     kept.nnz = static_cast<index>(idx_.size());
-    kept.overflow = false;
-    rows_ = g.n;
-    columns_ = g.m;
+    kept.overflow = kept.nnz > kept.limit * g.n;
   }
 
-  void kept_apply(const Kept& T, const double* x, double* out) {
-    std::fill(out, out + rows_, 0.0);
-    each(T, [&](index i, index k) { out[i] += T.val[k] * x[T.idx[k]]; });
+  void kept_apply(const Kept& T, index n, const double* x, double* out) {
+    std::fill(out, out + n, 0.0);
+    each(T, n, [&](index i, index k) { out[i] += T.val[k] * x[T.idx[k]]; });
   }
-  void kept_apply_transposed(const Kept& T, const double* y, double* out) {
-    std::fill(out, out + columns_, 0.0);
-    each(T, [&](index i, index k) { out[T.idx[k]] += T.val[k] * y[i]; });
+  void kept_apply_transposed(const Kept& T, index n, index m, const double* y, double* out) {
+    std::fill(out, out + m, 0.0);
+    each(T, n, [&](index i, index k) { out[T.idx[k]] += T.val[k] * y[i]; });
   }
-  void kept_diagonal(const Kept& T, const double* w, double* out) {
-    std::fill(out, out + columns_, 0.0);
-    each(T, [&](index i, index k) { out[T.idx[k]] += T.val[k] * T.val[k] * w[i]; });
+  void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out) {
+    std::fill(out, out + m, 0.0);
+    each(T, n, [&](index i, index k) { out[T.idx[k]] += T.val[k] * T.val[k] * w[i]; });
   }
 
   void build_kernel(const Geometry& g, double reg, const double* phi, const double* psi, Precision precision,
@@ -193,8 +191,8 @@ class ReferenceBackend {
   static std::size_t size(index n) { return static_cast<std::size_t>(n); }
 
   template <class F>
-  void each(const Kept& T, F f) const {
-    for (index i = 0; i < rows_; ++i)
+  static void each(const Kept& T, index n, F f) {
+    for (index i = 0; i < n; ++i)
       for (index k = T.begin[i]; k < T.end[i]; ++k) f(i, k);
   }
 
@@ -235,7 +233,6 @@ class ReferenceBackend {
   std::vector<std::int32_t> idx_;
   std::vector<double> val_;
   std::vector<index> begin_, end_;
-  index rows_ = 0, columns_ = 0;
 };
 
 static_assert(Backend<ReferenceBackend>);

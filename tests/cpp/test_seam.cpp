@@ -109,7 +109,7 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
     for (const double threshold : {1e-12, 0.5 / static_cast<double>(p.m), 0.3}) {
       CAPTURE(threshold);
       Vector phi = p.phi, want = p.phi;
-      Kept kept{.threshold = threshold}, all{.threshold = -1};
+      Kept kept{.threshold = threshold, .limit = p.m}, all{.threshold = -1};
       be.pass(geometry<Type>(p), p.pass(phi.data(), true, precision), kept);
       ref.pass(plain(p), p.pass(want.data(), true), all);
       REQUIRE_FALSE(kept.overflow);
@@ -145,19 +145,19 @@ TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
   specs.push_back({.n = 600, .m = 481});  // enough entries for several threads
   everywhere<Type>(specs, [](auto& be, auto& ref, const auto& p) {
     Vector phi = p.phi, want_phi = p.phi;
-    Kept kept{.threshold = 1e-3 / static_cast<double>(p.m)}, all = kept;
+    Kept kept{.threshold = 1e-3 / static_cast<double>(p.m), .limit = p.m}, all = kept;
     be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
     ref.pass(plain(p), p.pass(want_phi.data(), true), all);
     const double tol = 4 * p.tolerance(Precision::f64);
     Vector rows(size(p.n)), rows_want(size(p.n)), cols(size(p.m)), cols_want(size(p.m));
-    be.kept_apply(kept, p.b.data(), rows.data());
-    ref.kept_apply(all, p.b.data(), rows_want.data());
+    be.kept_apply(kept, p.n, p.b.data(), rows.data());
+    ref.kept_apply(all, p.n, p.b.data(), rows_want.data());
     check_close(rows, rows_want, tol);
-    be.kept_apply_transposed(kept, p.a.data(), cols.data());
-    ref.kept_apply_transposed(all, p.a.data(), cols_want.data());
+    be.kept_apply_transposed(kept, p.n, p.m, p.a.data(), cols.data());
+    ref.kept_apply_transposed(all, p.n, p.m, p.a.data(), cols_want.data());
     check_close(cols, cols_want, tol);
-    be.kept_diagonal(kept, p.a.data(), cols.data());
-    ref.kept_diagonal(all, p.a.data(), cols_want.data());
+    be.kept_diagonal(kept, p.n, p.m, p.a.data(), cols.data());
+    ref.kept_diagonal(all, p.n, p.m, p.a.data(), cols_want.data());
     check_close(cols, cols_want, tol);
   });
 }
@@ -168,7 +168,7 @@ TEST_CASE_TEMPLATE("the row sums of a pass survive its repetition", Type, OT_TES
     Pass pass = p.pass(phi.data(), true), expected = p.pass(want.data(), true);
     pass.row = row.data();
     expected.row = row_want.data();
-    Kept kept{.threshold = 1e-12};  // more than the storage holds at first
+    Kept kept{.threshold = 1e-12, .limit = p.m};  // more than the storage holds at first
     be.pass(geometry<Type>(p), pass, kept);
     ref.pass(plain(p), expected);
     check_close(row, row_want, 1e-12);
@@ -176,14 +176,18 @@ TEST_CASE_TEMPLATE("the row sums of a pass survive its repetition", Type, OT_TES
 }
 
 TEST_CASE_TEMPLATE("too many entries to keep are reported", Type, OT_TESTED) {
-  everywhere<Type>({{.n = 65, .m = 1025}}, [](auto& be, auto&, const auto& p) {
-    Vector phi = p.phi;
-    Kept kept{.threshold = 0};
-    be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
-    CHECK(kept.overflow);
-    kept.threshold = 1e-2;  // and the storage serves the next pass
-    be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
-    CHECK_FALSE(kept.overflow);
+  everywhere<Type>({{.n = 5, .m = 9}, {.n = 130, .m = 481}}, [](auto& be, auto&, const auto& p) {
+    for (const index limit : {index{1}, p.m / 2, p.m - 1, p.m}) {
+      CAPTURE(limit);
+      Vector phi = p.phi;
+      Kept kept{.threshold = 0, .limit = limit};
+      be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
+      CHECK(kept.overflow == (limit < p.m));
+      kept.threshold = 0.9;  // and the storage serves the next pass
+      be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
+      CHECK_FALSE(kept.overflow);
+      CHECK(kept.nnz == 0);
+    }
   });
 }
 
@@ -459,7 +463,7 @@ TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
   pass.a = a.data();
   pass.update = true;
   pass.col = col.data();
-  Kept kept{.threshold = 0.9999 * *std::max_element(want.begin(), want.end())};
+  Kept kept{.threshold = 0.9999 * *std::max_element(want.begin(), want.end()), .limit = m};
   typename Type::Tested(2).pass(geo, pass, kept);
   check_close(phi, Vector(size(n), -std::log(sum)), 1e-13);
   check_close(col, want, 1e-12);

@@ -44,10 +44,11 @@ const char* name(Method method) {
 template <class B>
 Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, Vector& phi,
             Vector& psi) {
-  if (method == Method::newton) return Newton<B>(be, p, {limits}, monitor).solve(phi.data(), psi.data());
   const auto domain = method == Method::log ? SinkhornMethod::log : SinkhornMethod::scaling;
-  const auto storage = method == Method::scaling_f32 ? Precision::f32 : Precision::f64;
-  return Sinkhorn<B>(be, p, {limits, domain, storage}, monitor).solve(phi.data(), psi.data());
+  const auto storage = method == Method::scaling_f64 ? Precision::f64 : Precision::f32;
+  const SinkhornOptions options{limits, domain, storage};
+  if (method == Method::newton) return Newton<B>(be, p, options, monitor).solve(phi.data(), psi.data());
+  return Sinkhorn<B>(be, p, options, monitor).solve(phi.data(), psi.data());
 }
 
 struct Solution {
