@@ -5,7 +5,7 @@ from ._backends import info
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud
 from ._result import OTResult
-from .entropic import entropic_map, sinkhorn
+from .entropic import entropic_map, sinkhorn, sinkhorn_path
 
 __version__: str = _core.__version__
 
@@ -21,4 +21,5 @@ __all__ = [
     "entropic_map",
     "info",
     "sinkhorn",
+    "sinkhorn_path",
 ]

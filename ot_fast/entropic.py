@@ -16,7 +16,7 @@ from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Stat
 from ._geometry import DenseCost, PointCloud, as_geometry
 from ._result import OTResult, Plan, Problem
 
-METHODS = ("auto", "scaling", "log", "newton")
+METHODS = ("auto", "newton", "scaling", "log", "sns")
 Vector = NDArray[np.float64]
 
 
@@ -35,6 +35,8 @@ def sinkhorn(
     time_limit: float | None = None,
     on_fail: str = "warn",
     kernel_dtype: str | None = None,
+    sns_steps: int | None = None,
+    sns_density: float | None = None,
 ) -> OTResult:
     """Entropic optimal transport, ``min <C,P> + reg KL(P | a (x) b)`` over plans from a to b.
 
@@ -46,11 +48,14 @@ def sinkhorn(
         Costs, in any unit. ``+inf`` forbids a pair.
     reg : float
         Regularisation > 0, in the unit of C.
-    method : {"auto", "scaling", "log"}
-        ``"scaling"`` iterates on a stored kernel (float32 storage unless `kernel_dtype` says
-        otherwise, half the memory of a float64 C) that is absorbed and corrected as needed;
-        ``"log"`` recomputes the exponentials in every pass and stores nothing of size n x m.
-        ``"auto"`` chooses, and says what it chose in ``result.message``.
+    method : {"auto", "newton", "scaling", "log", "sns"}
+        ``"newton"``: sparse Newton on the semi-dual with reg scaling, tens of passes at any reg;
+        where the plan is not sparse it hands over to Sinkhorn. ``"scaling"`` iterates on a stored
+        kernel (float32 storage unless `kernel_dtype` says otherwise, half the memory of a float64
+        C) that is absorbed and corrected as needed; ``"log"`` recomputes the exponentials in every
+        pass and stores nothing of size n x m. ``"sns"`` is Sinkhorn-Newton-Sparse as published.
+        ``"auto"`` is ``"newton"``, handing over to ``"scaling"`` where the kernel fits in memory;
+        ``result.method`` and ``result.message`` say which it was.
     tol : float, optional
         On ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``. Default 1e-9, or 1e-6 for float32 costs.
     max_iter : int, optional
@@ -70,6 +75,9 @@ def sinkhorn(
         What to do when `tol` is not reached. The result always holds the last iterate.
     kernel_dtype : {"float32", "float64"}, optional
         Storage of the kernel, for ``method="scaling"`` only.
+    sns_steps, sns_density : int and float, optional
+        N1 and lambda of ``method="sns"``: Sinkhorn steps before the first Newton step (20), and
+        the fraction of the plan's entries kept in the Hessian (2 / max(n, m)).
 
     Returns
     -------
@@ -91,6 +99,9 @@ def sinkhorn(
     One pass over C is a whole iteration: f, the exact row marginal and the column marginal. It
     costs n m exponentials (``log``) or reads 4 n m bytes (``scaling``). Sinkhorn: Cuturi 2013.
     Steps are Anderson accelerated in the b-weighted metric and guarded by the dual objective.
+    ``"newton"`` solves with ``diag(c) - T' diag(1/a) T``, T the entries of the plan above a
+    threshold, by conjugate gradients (after Tang and Qiu, Safe and Sparse Newton, NeurIPS 2024);
+    ``"sns"``: Tang et al., Accelerating Sinkhorn with Sparse Newton Iterations, ICLR 2024.
 
     Examples
     --------
@@ -110,6 +121,10 @@ def sinkhorn(
         _validate.choice(kernel_dtype, "kernel_dtype", ("float32", "float64"))
         if method != "scaling":
             raise ValueError(f'kernel_dtype needs method="scaling"; got method={method!r}')
+    if method != "sns" and not (sns_steps is None and sns_density is None):
+        raise ValueError(f'sns_steps and sns_density need method="sns"; got method={method!r}')
+    if sns_density is not None:
+        sns_density = _validate.real(sns_density, "sns_density", positive=True)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable; got {type(callback).__name__}")
     limit = 0.0 if time_limit is None else _validate.real(time_limit, "time_limit", positive=True)
@@ -122,14 +137,7 @@ def sinkhorn(
         tol = 1e-6 if problem.single else 1e-9
 
     phi, psi, warm = _start(problem, init)
-    kernel = kernel_dtype or "float32"
-    n, m = problem.geometry.shape
-    size = n * m * (8 if kernel == "float64" else 4)
-    if method == "scaling":
-        _validate.check_memory(size, "the stored kernel", 'use method="log"')
-    elif method == "log" or not _stores(problem, size):
-        kernel = "none"
-    outcome = core.sinkhorn(
+    common = (
         problem.geometry.handle,
         problem.a,
         problem.b,
@@ -137,24 +145,74 @@ def sinkhorn(
         problem.geometry.scale,
         phi,
         psi,
-        method in ("auto", "newton"),
-        kernel,
         tol,
         passes,
         limit,
-        warm,
         count,
         callback,
     )
+    used = method
+    if method == "sns":
+        steps = 20 if sns_steps is None else _validate.integer(sns_steps, "sns_steps", least=0)
+        density = 2 / max(phi.size, psi.size) if sns_density is None else sns_density
+        outcome = core.sns(*common, steps=steps, density=density)
+        outcome["message"] = f"{steps} Sinkhorn and {outcome['newton_steps']} Newton steps"
+    else:
+        kernel = kernel_dtype or "float32"
+        size = phi.size * psi.size * (8 if kernel == "float64" else 4)
+        if method == "scaling":
+            _validate.check_memory(size, "the stored kernel", 'use method="log"')
+        elif method == "log" or not _stores(problem, size):
+            kernel = "none"
+        newton = method in ("auto", "newton")
+        outcome = core.sinkhorn(*common, newton=newton, kernel=kernel, warm=warm)
+        if method == "auto":
+            dense = "log" if kernel == "none" else "scaling"
+            used = dense if outcome["message"] else "newton"
     if outcome["n_iter"] == 0:  # the plan of the start, with exact rows: finite whatever it is
         phi[:] = core.softmin(problem.geometry.handle, problem.core_reg, psi + problem.log_b(), count)
     _extend(problem, phi, psi)
-    used = method
-    if method == "auto":
-        dense = "scaling" if kernel != "none" else "log"
-        used = dense if outcome["message"] else "newton"
     result = OTResult(Plan(problem, phi, psi), used, tol, outcome)
     return _checked(result, on_fail)
+
+
+def sinkhorn_path(
+    a: Any, b: Any, C: Any, regs: Any, *, init: Any = None, **options: Any
+) -> list[OTResult]:
+    """Entropic transport along a path of regularisations, each solve warm-started by the last.
+
+    Parameters
+    ----------
+    a, b, C
+        As in :func:`sinkhorn`; C is validated once.
+    regs : array_like, shape (k,)
+        Regularisations > 0, in any order; they are solved from the largest to the smallest.
+    init : OTResult or tuple (f, g), optional
+        Start of the first solve.
+    **options
+        As in :func:`sinkhorn`.
+
+    Returns
+    -------
+    list of OTResult
+        In the order of `regs`.
+
+    Examples
+    --------
+    >>> import numpy as np, ot_fast as otf
+    >>> C = np.random.default_rng(0).random((40, 40))
+    >>> [bool(r.converged) for r in otf.sinkhorn_path(None, None, C, [0.1, 0.01, 0.001])]
+    [True, True, True]
+    """
+    values = np.atleast_1d(_validate.to_numpy(regs, "regs"))
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"regs must be a nonempty vector; got shape {values.shape}")
+    geometry = as_geometry(C)
+    results: list[OTResult | None] = [None] * values.size
+    last = init
+    for k in np.argsort(-values, kind="stable"):
+        last = results[k] = sinkhorn(a, b, geometry, values[k].item(), init=last, **options)
+    return [r for r in results if r is not None]
 
 
 def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:

@@ -3,10 +3,12 @@
 #include "bindings/tensor.hpp"
 #include "solvers/newton.hpp"
 #include "solvers/sinkhorn.hpp"
+#include "solvers/sns.hpp"
 
 namespace ot {
 extern template class Sinkhorn<cpu::Backend>;
 extern template class Newton<cpu::Backend>;
+extern template class Sns<cpu::Backend>;
 }
 
 namespace ot::bindings {
@@ -56,30 +58,65 @@ struct Recorder {
   }
 };
 
-// phi and psi are the start (NaN in phi: unknown) and the result, in units of reg.
+// Potentials phi and psi are the start (NaN in phi: unknown) and the result, in units of reg.
+struct Solve {
+  const GeometryHandle& h;
+  Problem problem;
+  Limits limits;
+  double *phi, *psi;
+  int threads;
+  Recorder recorder;
+
+  Solve(const GeometryHandle& geometry, const Vector& a, const Vector& b, double reg, double range, Vector& f, Vector& g,
+        double tol, index max_iter, double time_limit, int thread_count, py::object callback)
+      : h(geometry),
+        problem{h.view, input(a, h.view.n, "a"), input(b, h.view.m, "b"), reg, range},
+        limits{tol, max_iter, time_limit},
+        phi(output(f, h.view.n, "phi")),
+        psi(output(g, h.view.m, "psi")),
+        threads(thread_count),
+        recorder{std::move(callback), {}} {}
+
+  // run(backend, monitor) without the GIL.
+  template <class F>
+  py::dict operator()(F&& run) {
+    const Monitor monitor = recorder.monitor();
+    auto be = backend(threads);
+    const Outcome out = released([&] { return run(be, monitor); });
+    py::dict d;
+    d["status"] = name(out.status);
+    d["n_iter"] = out.n_iter;
+    d["message"] = out.message;
+    d["history"] = recorder.history();
+    return d;
+  }
+};
+
 inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi,
-                         Vector psi, bool newton, const std::string& kernel, double tol, index max_iter,
-                         double time_limit, bool warm, int threads, py::object callback) {
-  const index n = h.view.n, m = h.view.m;
-  const Problem problem{h.view, input(a, n, "a"), input(b, m, "b"), reg, range};
-  const Limits limits{tol, max_iter, time_limit};
-  double *f = output(phi, n, "phi"), *g = output(psi, m, "psi");
-  Recorder recorder{std::move(callback), {}};
-  const Monitor monitor = recorder.monitor();
-  auto be = backend(threads);
+                         Vector psi, double tol, index max_iter, double time_limit, int threads, py::object callback,
+                         bool newton, const std::string& kernel, bool warm) {
+  Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
   const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
   const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
-  const SinkhornOptions options{limits, domain, storage, warm};
-  const Outcome out = released([&] {
-    if (newton) return Newton<cpu::Backend>(be, problem, options, monitor).solve(f, g);
-    return Sinkhorn<cpu::Backend>(be, problem, options, monitor).solve(f, g);
+  const SinkhornOptions options{solve.limits, domain, storage, warm};
+  return solve([&](cpu::Backend& be, const Monitor& monitor) {
+    if (newton) return Newton<cpu::Backend>(be, solve.problem, options, monitor).solve(solve.phi, solve.psi);
+    return Sinkhorn<cpu::Backend>(be, solve.problem, options, monitor).solve(solve.phi, solve.psi);
   });
-  py::dict d;
-  d["status"] = name(out.status);
-  d["n_iter"] = out.n_iter;
-  d["error"] = out.error;
-  d["message"] = out.message;
-  d["history"] = recorder.history();
+}
+
+inline py::dict sns(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi, Vector psi,
+                    double tol, index max_iter, double time_limit, int threads, py::object callback, index steps,
+                    double density) {
+  Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
+  index newton_steps = 0;
+  py::dict d = solve([&](cpu::Backend& be, const Monitor& monitor) {
+    Sns<cpu::Backend> solver(be, solve.problem, {solve.limits, steps, density}, monitor);
+    const Outcome out = solver.solve(solve.phi, solve.psi);
+    newton_steps = solver.newton_steps;
+    return out;
+  });
+  d["newton_steps"] = newton_steps;
   return d;
 }
 
@@ -95,8 +132,11 @@ inline Pass reading(const GeometryHandle& h, const Vector& a, double reg, const 
 
 inline void bind_entropic(py::module_& module) {
   module.def("sinkhorn", sinkhorn, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
-             py::arg("phi"), py::arg("psi"), py::arg("newton"), py::arg("kernel"), py::arg("tol"), py::arg("max_iter"),
-             py::arg("time_limit"), py::arg("warm"), py::arg("threads"), py::arg("callback"));
+             py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"), py::arg("threads"),
+             py::arg("callback"), py::kw_only(), py::arg("newton"), py::arg("kernel"), py::arg("warm"));
+  module.def("sns", sns, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"), py::arg("phi"),
+             py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"), py::arg("threads"),
+             py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
 
   // Row sums and column sums of the plan, and sum_j P_ij (C_ij - shift) by row, in one pass.
   module.def(

@@ -26,10 +26,10 @@ struct Pass {
   double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift); not with update
 };
 
-// Plan entries kept by a pass with update: row i holds idx, val in [begin_i, end_i).
+// Plan entries kept by a pass: row i holds idx, val in [begin_i, end_i).
 // Storage is the backend's and is reused; overflow tells that it was too small.
 struct Kept {
-  double threshold = 0;  // kept where e_ij > threshold * sum_j e_ij
+  double threshold = 0;  // kept where e_ij > threshold * sum_j e_ij (update), a_i e_ij > threshold (none)
   index limit = 512;     // entries a row, on average, beyond which nothing useful is kept
   const std::int32_t* idx = nullptr;
   const double* val = nullptr;
@@ -61,6 +61,8 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.kept_apply(kept, n, in, out) };
   { be.kept_apply_transposed(kept, n, n, in, out) };
   { be.kept_diagonal(kept, n, n, in, out) };  // out_j = sum_i T_ij^2 w_i
+  // Zeroes all but the `count` largest entries; returns the least one that stays.
+  { be.kept_largest(kept, n) } -> std::same_as<double>;
   // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
   { be.build_kernel(geo, n, in, in, Precision::f32, K) };
   { be.kernel_pass(K, kp) };

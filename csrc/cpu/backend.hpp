@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -59,6 +60,9 @@ class Backend {
     kept.begin = begin_.data();
     kept.end = end_.data();
     transposed_ = false;
+    kept_n_ = geo.n;
+    kept_rows_ = chunks.rows;
+    kept_chunks_ = chunks.count;
   }
 
   void kept_apply(const Kept& T, index n, const double* x, double* out) {
@@ -91,6 +95,17 @@ class Backend {
         out[j] = s;
       }
     });
+  }
+
+  double kept_largest(const Kept& T, index count) {
+    std::vector<double> values;
+    values.reserve(static_cast<std::size_t>(T.nnz));
+    each_kept(T, [&](double& v) { values.push_back(v); });
+    if (values.empty() || count >= static_cast<index>(values.size())) return T.threshold;
+    const auto nth = values.begin() + std::max<index>(count, 1) - 1;
+    std::nth_element(values.begin(), nth, values.end(), std::greater<>());
+    each_kept(T, [cut = *nth](double& v) { v = v < cut ? 0.0 : v; });
+    return *nth;
   }
 
   void build_kernel(const Geometry& geo, double reg, const double* phi, const double* psi, Precision precision,
@@ -357,6 +372,14 @@ class Backend {
     return most;
   }
 
+  template <class F>
+  void each_kept(const Kept& T, F&& f) {
+    for (index c = 0; c < kept_chunks_; ++c) {
+      const index first = T.begin[c * kept_rows_], last = T.end[std::min(kept_n_, (c + 1) * kept_rows_) - 1];
+      for (index k = first; k < last; ++k) f(val_[k]);
+    }
+  }
+
   // f(i0, i1) over rows of kept entries, threaded where the products are worth it.
   template <class F>
   void by_rows(const Kept& T, index n, F&& f) const {
@@ -419,6 +442,7 @@ class Backend {
   Buffer<std::int32_t> col_idx_;
   Buffer<double> col_val_;
   bool transposed_ = false;
+  index kept_n_ = 0, kept_rows_ = 0, kept_chunks_ = 0;
   index kept_capacity_ = 0;
 };
 

@@ -2,11 +2,13 @@
 #include "cpu/backend.hpp"
 #include "solvers/newton.hpp"
 #include "solvers/sinkhorn.hpp"
+#include "solvers/sns.hpp"
 
 namespace ot {
 
 static_assert(Backend<cpu::Backend>);
 template class Sinkhorn<cpu::Backend>;
 template class Newton<cpu::Backend>;
+template class Sns<cpu::Backend>;
 
 }  // namespace ot

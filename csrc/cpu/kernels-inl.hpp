@@ -301,7 +301,8 @@ struct Block {
   void keep(index i, index r, double scale, double sum) const {
     KeptView& k = *A.kept;
     const TE* v = row(r);
-    const TE cut = static_cast<TE>(k.threshold * sum);
+    // Relative to the row of the updated plan, or to T_ij = a_i e_ij itself without an update.
+    const TE cut = static_cast<TE>(A.update ? k.threshold * sum : scale > 0 ? k.threshold / scale : __builtin_inf());
     index at = k.begin[i + r] - k.base;
     const index m = A.geo.m;
     for (index j = 0; j < m; j += 32) {

@@ -13,7 +13,7 @@ inline constexpr index kPad = 48;      // elements readable beyond the end of yy
 
 // Plan entries kept by a pass: one region per chunk, rows delimited by begin and end.
 struct KeptView {
-  double threshold;   // relative to the row: e_ij > threshold * sum_j e_ij
+  double threshold;   // e_ij > threshold * sum_j e_ij with an update, a_i e_ij > threshold without
   index first;        // first row of the chunk
   std::int32_t* idx;  // the region of this chunk
   double* val;        // a_i e_ij / s_i
