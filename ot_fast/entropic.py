@@ -152,7 +152,10 @@ def sinkhorn(
         callback,
     )
     used = method
-    if method == "sns":
+    if min(phi.size, psi.size) == 1:
+        outcome = _single(problem, phi, psi)
+        used = "closed form"
+    elif method == "sns":
         steps = 20 if sns_steps is None else _validate.integer(sns_steps, "sns_steps", least=0)
         density = 2 / max(phi.size, psi.size) if sns_density is None else sns_density
         outcome = core.sns(*common, steps=steps, density=density)
@@ -169,11 +172,32 @@ def sinkhorn(
         if method == "auto":
             dense = "log" if kernel == "none" else "scaling"
             used = dense if outcome["message"] else "newton"
-    if outcome["n_iter"] == 0:  # the plan of the start, with exact rows: finite whatever it is
-        phi[:] = core.softmin(problem.geometry.handle, problem.core_reg, psi + problem.log_b(), count)
+    if outcome["n_iter"] == 0:  # the plan of the start; with exact rows where it would overflow
+        given = not np.isnan(phi).any() and Plan(problem, phi, psi).marginals()[0].sum() < 1e100
+        if not given:
+            h = psi + problem.log_b()
+            phi[:] = core.softmin(problem.geometry.handle, problem.core_reg, h, count)
     _extend(problem, phi, psi)
     result = OTResult(Plan(problem, phi, psi), used, tol, outcome)
+    if used == "closed form":
+        result.history["error"][0] = result.marginal_error
+        if callback is not None:
+            callback({key: column[0].item() for key, column in result.history.items()})
     return _checked(result, on_fail)
+
+
+def _single(p: Problem, phi: Vector, psi: Vector) -> dict[str, Any]:
+    """One row or one column: the product plan is the only one."""
+    if phi.size == 1:
+        cost = core.column_min(p.geometry.handle, np.zeros(1), p.a, p.threads)
+        phi[:], psi[:] = 0.0, np.where(p.b > 0, cost, 0.0) / p.core_reg
+    else:
+        psi[:] = 0.0
+        phi[:] = core.softmin(p.geometry.handle, p.core_reg, psi, p.threads)
+    dual = p.core_reg * float(p.a @ phi + np.where(p.b > 0, p.b * psi, 0.0).sum())
+    line = {"n_iter": 1.0, "reg": p.core_reg, "error": 0.0, "dual_value": dual, "elapsed": 0.0}
+    history = {key: np.array([value]) for key, value in line.items()}
+    return {"status": "converged", "n_iter": 1, "message": "", "history": history}
 
 
 def sinkhorn_path(
@@ -225,8 +249,8 @@ def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
     problem = Problem(
         geometry, wa, wb, mass, b_scale, reg, geometry.dtype == np.float32, threads
     )
-    if problem.core_reg < 1e-300:
-        raise ValueError(f"reg must be at least 1e-300 of the largest cost; reg = {reg:g}")
+    if problem.core_reg <= 1e-300:
+        raise ValueError(f"reg must be above 1e-300 of the largest cost; reg = {reg:g}")
     if geometry.has_forbidden:
         _check_rows(problem)
     return problem
@@ -334,11 +358,10 @@ def _stores(p: Problem, size: int) -> bool:
 
 
 def _extend(p: Problem, phi: Vector, psi: Vector) -> None:
-    """Potentials of columns without mass: their hard c-transform, so that f + g <= C there."""
+    """Potentials of columns without mass: their soft c-transform, as the rows have."""
     empty = p.b == 0
     if empty.any():
-        low = core.column_min(p.geometry.handle, p.core_reg * phi, p.a, p.threads)
-        psi[empty] = np.where(np.isfinite(low[empty]), low[empty], 0.0) / p.core_reg
+        psi[empty] = _column_softmin(p, p.core_reg * phi)[empty]
 
 
 def _checked(result: OTResult, on_fail: str) -> OTResult:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import COSTS, clouds, marginal_error, pairwise
+from problems import COSTS, clouds, marginal_error, pairwise, random_problem
 
 import ot_fast as otf
 
@@ -90,6 +90,33 @@ def test_dense_cost_is_the_array():
     assert otf.DenseCost(C).shape == (20, 30)
     assert otf.DenseCost(C).dtype == np.float64
     np.testing.assert_array_equal(otf.DenseCost(C).to_dense(), C)
+
+
+@pytest.mark.parametrize("method", ["scaling", "log"])
+@pytest.mark.parametrize("hard", [False, True])
+def test_memory_order_is_invisible(method, hard):
+    a, b, C = random_problem(40, 30, seed=5)
+    if hard:
+        a[3], b[7], C[0, 1:9] = 0, 0, np.inf
+        a, b = a / a.sum(), b / b.sum()
+    start = otf.sinkhorn(a, b, C, 0.1, tol=1e-13).potentials
+    for options in ({"tol": 1e-12}, {"init": start, "max_iter": 0, "on_fail": "ignore"}):
+        by_rows, by_columns = (
+            otf.sinkhorn(a, b, np.array(C, order=order), 0.1, method=method, **options)
+            for order in "CF"
+        )
+        for read in (
+            lambda r: r.plan,
+            lambda r: np.add.outer(r.f, r.g) * np.outer(a > 0, b > 0),
+            lambda r: r.sparse_plan(top_k=3).toarray(),
+            lambda r: r.sparse_plan(threshold=1e-3).toarray(),
+            lambda r: r.sparse_plan(mass=0.9).toarray(),
+            lambda r: r.plan_operator @ np.arange(30.0),
+            lambda r: r.plan_operator.T @ np.arange(40.0),
+            lambda r: [r.value, r.value_linear, r.dual_value, r.lower_bound, r.upper_bound],
+        ):
+            got, expected = read(by_columns), read(by_rows)
+            np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-11)
 
 
 def test_cloud_is_reusable_at_another_reg():

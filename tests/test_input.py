@@ -204,6 +204,8 @@ REJECTED = {
         ValueError,
         r"^kernel_dtype .*scaling",
     ),
+    "sns_steps, log": ({"method": "log", "sns_steps": 5}, ValueError, r"^sns_steps .*sns"),
+    "sns_density": ({"method": "sns", "sns_density": 0.0}, ValueError, r"^sns_density must be"),
     "unknown option": ({"numItermax": 10}, TypeError, r"numItermax"),
     # shapes
     "a too short": ({"a": A[:3] * 2}, ValueError, r"^a must .*\b4\b.*\b3\b|^a must .*\b3\b.*\b4\b"),

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 import ot_fast as otf
 
 REG = 0.02
-METHODS = ("scaling", "log")
+METHODS = ("newton", "scaling", "log")
 GEOMETRIES = ("dense", "cloud")
 
 

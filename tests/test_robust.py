@@ -18,7 +18,7 @@ from problems import marginal_error, random_problem, reference
 
 import ot_fast as otf
 
-METHODS = ("scaling", "log")
+METHODS = ("newton", "scaling", "log")
 ENDLESS = {"tol": 0.0, "max_iter": 10**9, "on_fail": "ignore"}
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and fork")
 
@@ -34,7 +34,12 @@ def endless(kind):
 # "scaling" would store the kernel of the cloud: 10 GB
 endless_solves = pytest.mark.parametrize(
     ("method", "kind"),
-    [("log", "dense"), ("scaling", "dense"), ("log", "one pass takes seconds")],
+    [
+        ("newton", "dense"),
+        ("scaling", "dense"),
+        ("log", "dense"),
+        ("log", "one pass takes seconds"),
+    ],
 )
 
 

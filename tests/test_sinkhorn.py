@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from problems import (
+    clouds,
     entropic_value,
     exact_assignment,
     exact_ot,
@@ -20,10 +21,11 @@ from problems import (
     reference,
     two_by_two,
 )
+from scipy import special
 
 import ot_fast as otf
 
-METHODS = ("auto", "scaling", "log")
+METHODS = ("auto", "newton", "scaling", "log")
 TOL = {"float64": 1e-10, "float32": 1e-5}
 SLACK = {"float64": 1e-12, "float32": 1e-6}  # of sums over the plan, for marginal errors
 
@@ -58,7 +60,7 @@ def assert_optimal(r, a, b, C, reg, tol):
 # ---- against the truth ------------------------------------------------------------------------
 
 
-@methods
+@pytest.mark.parametrize("method", [*METHODS, "sns"])
 @dtypes
 @pytest.mark.parametrize("shape", [(2, 2), (7, 12), (12, 5), (9, 9)])
 @pytest.mark.parametrize("reg", [5.0, 0.2, 0.02])
@@ -304,8 +306,12 @@ def test_zero_weights_carry_nothing_and_change_nothing(method, dtype):
     np.testing.assert_allclose(r.plan[np.ix_(a > 0, b > 0)], kept.plan, rtol=rtol)
     assert not r.plan[a == 0].any()
     assert not r.plan[:, b == 0].any()
-    assert np.isfinite(r.f).all()
-    assert np.isfinite(r.g).all()
+    # where there is no weight, potentials are the c-transform of the others, hard or soft
+    for ours, other, weight, cost in ((r.f, r.g, b, C), (r.g, r.f, a, C.T)):
+        hard = np.where(weight > 0, cost - other, np.inf).min(1)
+        soft = hard - 0.1 * np.log(weight[weight > 0].min())
+        assert (ours >= hard - 1e-5).all()
+        assert (ours <= soft + 1e-5).all()
     for name in ("value", "value_linear", "lower_bound", "upper_bound"):
         assert getattr(r, name) == pytest.approx(getattr(kept, name), rel=rtol)
 
@@ -317,6 +323,11 @@ def test_any_mass(method, mass):
     *_, P = reference(a, b, C, 0.1)
     r = solve(mass * a, mass * b, C, 0.1, method=method, tol=1e-11)
     np.testing.assert_allclose(r.plan, mass * P.astype(float), rtol=0, atol=1e-9 * mass)
+    assert_optimal(r, mass * a, mass * b, C, 0.1, 1e-11)
+    warm = otf.sinkhorn(
+        mass * a, mass * b, C, 0.1, method=method, init=(r.f, r.g), max_iter=0, on_fail="ignore"
+    )
+    np.testing.assert_allclose(warm.plan, r.plan, rtol=1e-9)
     expected = entropic_value(r.plan, mass * a, mass * b, C, 0.1)[0]
     assert r.value == pytest.approx(expected, rel=1e-8)
     assert r.dual_value == pytest.approx(expected, rel=1e-8)
@@ -333,6 +344,35 @@ def test_kernel_dtype_is_storage_not_accuracy(kernel_dtype):
     r = solve(a, b, C, 0.05, method="scaling", kernel_dtype=kernel_dtype, tol=tol)
     np.testing.assert_allclose(r.plan, P.astype(float), rtol=0, atol=20 * tol)
     assert r.plan.dtype == "float64"
+
+
+# ---- what is built on sinkhorn ------------------------------------------------------------------
+
+
+def test_path_gives_each_solution_in_the_order_asked():
+    a, b, C = random_problem(9, 12, seed=16)
+    regs = [0.02, 1.0, 0.1, 0.02]
+    results = otf.sinkhorn_path(a, b, C, regs, tol=1e-12)
+    assert [r.reg for r in results] == regs
+    for r in results:
+        np.testing.assert_allclose(
+            r.plan, reference(a, b, C, r.reg)[2].astype(float), rtol=0, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean", "cityblock"])
+def test_entropic_map_averages_the_targets(cost):
+    x, y = clouds(40, 50, 3, seed=17)
+    a, b, _ = random_problem(40, 50, seed=17)
+    r = solve(a, b, otf.PointCloud(x, y, cost=cost), 0.5)
+    np.testing.assert_allclose(otf.entropic_map(r, x), (r.plan @ y) / a[:, None], rtol=1e-6)
+    new = np.array([[0.1, -3.0, 0.2], [30.0, 0.0, 5.0]])  # the second far outside
+    weight = special.softmax((r.g - pairwise(new, y, cost)) / 0.5 + np.log(b), axis=1)
+    np.testing.assert_allclose(otf.entropic_map(r, new), weight @ y, rtol=1e-6)
+    labels = np.arange(50.0)
+    np.testing.assert_allclose(otf.entropic_map(r, new, labels), weight @ labels, rtol=1e-6)
+    with pytest.raises(TypeError, match="PointCloud"):
+        otf.entropic_map(solve(a, b, pairwise(x, y, cost), 0.5), x)
 
 
 # ---- invariants -------------------------------------------------------------------------------
@@ -477,6 +517,7 @@ HOSTILE = {
     "weights 1e-300 beside 1": ([1, 1e-300], [1e-300, 1], [[0, 1], [1, 0]], 0.01),
     "denormal weights": ([5e-324, 1e-323], [1e-323, 5e-324], [[0, 1], [1, 0]], 0.5),
     "mass near overflow": ([8e307, 8e307], [8e307, 8e307], [[0, 1], [1, 0]], 0.5),
+    "reg far below the cost": ([1, 1], [1, 1], [[0, 1], [1, 3]], 1e-200),
     "reg far above the cost": ([1, 1], [1, 1], [[0, 1], [1, 0]], 1e300),
     "reg far above a denormal cost": ([1, 1], [1, 1], [[0, 5e-324], [1e-310, 0]], 1.0),
 }
@@ -502,11 +543,6 @@ def test_constant_cost_gives_the_product_plan(method, constant, reg):
     r = solve(a, b, np.full((5, 7), constant), reg, method=method)
     np.testing.assert_allclose(r.plan, np.outer(a, b), rtol=1e-12)
     assert r.value == pytest.approx(constant, rel=1e-12, abs=1e-12)
-
-
-def test_reg_without_digits_left_is_refused():
-    with pytest.raises(ValueError, match=r"^reg must be .*1e-300"):
-        otf.sinkhorn(None, None, [[0.0, 1.0], [1.0, 3.0]], 1e-300)
 
 
 # ---- warm starts and callbacks ----------------------------------------------------------------

@@ -80,12 +80,13 @@ class Newton : Sinkhorn<B> {
     const double t = known ? (1 / next - 1 / reg) / (1 / reg - 1 / previous) : 0, factor = reg / next;
     be_.for_each(m_, [=](index j) {
       const double now = psi[j];
-      start[j] = known ? now + t * (now - before[j]) : now * factor;
+      const double guess = known ? now + t * (now - before[j]) : now * factor;
+      start[j] = std::min(1e300, std::max(-1e300, guess));
       before[j] = now;
       psi[j] = start[j];
     });
     double* phi = phi_;
-    be_.for_each(n_, [=](index i) { phi[i] *= factor; });
+    be_.for_each(n_, [=](index i) { phi[i] = std::min(1e300, std::max(-1e300, phi[i] * factor)); });
   }
 
   // Kept entries a row beyond which Sinkhorn is cheaper: m/16 where many CG iterations are to come,

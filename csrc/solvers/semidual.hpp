@@ -100,8 +100,8 @@ class SemiDual {
 
   void rescale(double factor) {
     double *psi = psi_, *phi = phi_;
-    be_.for_each(m_, [=](index j) { psi[j] *= factor; });
-    be_.for_each(n_, [=](index i) { phi[i] *= factor; });
+    be_.for_each(m_, [=](index j) { psi[j] = std::min(1e300, std::max(-1e300, psi[j] * factor)); });
+    be_.for_each(n_, [=](index i) { phi[i] = std::min(1e300, std::max(-1e300, phi[i] * factor)); });
   }
 
   // Guarded, accelerated fixed-point iteration on psi, by any evaluation of it. Leaves the last

@@ -61,9 +61,9 @@ class ReferenceBackend {
     for (index i = 0; i < g.n; ++i) {
       begin_.push_back(static_cast<index>(idx_.size()));
       for (index j = 0; j < g.m; ++j)
-        if (const Real e = entry(g, p, i, j); e > kept.threshold) {
+        if (const Real e = entry(g, p, i, j), T = p.a[i] * e; (p.update ? e : T) > kept.threshold) {
           idx_.push_back(static_cast<std::int32_t>(j));
-          val_.push_back(static_cast<double>(p.a[i] * e));
+          val_.push_back(static_cast<double>(T));
         }
       end_.push_back(static_cast<index>(idx_.size()));
     }
@@ -86,6 +86,16 @@ class ReferenceBackend {
   void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out) {
     std::fill(out, out + m, 0.0);
     each(T, n, [&](index i, index k) { out[T.idx[k]] += T.val[k] * T.val[k] * w[i]; });
+  }
+
+  double kept_largest(const Kept& T, index count) {
+    if (count >= T.nnz) return T.threshold;
+    auto sorted = val_;
+    std::sort(sorted.rbegin(), sorted.rend());
+    const double cut = sorted[size(std::max<index>(count, 1)) - 1];
+    for (double& v : val_)
+      if (v < cut) v = 0;
+    return cut;
   }
 
   void build_kernel(const Geometry& g, double reg, const double* phi, const double* psi, Precision precision,

@@ -1,4 +1,5 @@
 // Every operation of the seam against the reference, for each backend and dtype of C.
+#include <memory>
 #include <numeric>
 
 #include "instances.hpp"
@@ -13,21 +14,41 @@ struct On {
 };
 #define OT_TESTED On<cpu::Backend, float>, On<cpu::Backend, double>
 
-// f(backend, reference, instance) at every spec.
+template <class T>
+using Instances = std::vector<std::unique_ptr<const Instance<T>>>;
+
+template <class T>
+Instances<T> instances(const std::vector<Spec>& specs) {
+  Instances<T> all;
+  for (const Spec& spec : specs) all.push_back(std::make_unique<const Instance<T>>(spec));
+  return all;
+}
+
+// f(backend, reference, instance) for every instance: one backend serves them all, as it may.
 template <class Type, class F>
-void everywhere(const std::vector<Spec>& specs, F f) {
+void everywhere(const Instances<typename Type::Real>& all, F f) {
   typename Type::Tested be(2);
   ReferenceBackend ref;
-  for (const Spec& spec : specs) {
-    CAPTURE(spec);
-    const Instance<typename Type::Real> p(spec);
-    f(be, ref, p);
+  for (const auto& p : all) {
+    CAPTURE(p->spec);
+    f(be, ref, *p);
   }
 }
 
 template <class Type, class F>
-void with_precisions(const std::vector<Spec>& specs, F f) {
-  everywhere<Type>(specs, [&](auto& be, auto& ref, const auto& p) {
+void everywhere(F f) {
+  static const auto all = instances<typename Type::Real>(all_specs());
+  everywhere<Type>(all, f);
+}
+
+template <class Type, class F>
+void everywhere(const std::vector<Spec>& specs, F f) {
+  everywhere<Type>(instances<typename Type::Real>(specs), f);
+}
+
+template <class Type, class F>
+void with_precisions(F f) {
+  everywhere<Type>([&](auto& be, auto& ref, const auto& p) {
     for (const Precision precision : {Precision::f32, Precision::f64}) {
       CAPTURE(static_cast<int>(precision));
       f(be, ref, p, precision, p.tolerance(precision));
@@ -50,7 +71,7 @@ double lost(Precision precision) { return precision == Precision::f32 ? 1e-24 : 
 }  // namespace
 
 TEST_CASE_TEMPLATE("a pass with update", Type, OT_TESTED) {
-  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+  with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     Vector phi = p.phi, want = p.phi;
     Vector row(size(p.n)), row_want(size(p.n)), col(size(p.m)), col_want(size(p.m));
     Pass pass = p.pass(phi.data(), true, precision), expected = p.pass(want.data(), true);
@@ -67,7 +88,7 @@ TEST_CASE_TEMPLATE("a pass with update", Type, OT_TESTED) {
 }
 
 TEST_CASE_TEMPLATE("a pass from potentials unknown or far off", Type, OT_TESTED) {
-  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+  with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     Vector phi = p.phi, want = p.phi, col(size(p.m)), col_want(size(p.m));
     for (index i = 0; i < p.n; ++i) {
       const double start[] = {kNaN, phi[size(i)] - 1e4, phi[size(i)] + 1e4, phi[size(i)], phi[size(i)] - 60};
@@ -84,7 +105,7 @@ TEST_CASE_TEMPLATE("a pass from potentials unknown or far off", Type, OT_TESTED)
 }
 
 TEST_CASE_TEMPLATE("a pass without update", Type, OT_TESTED) {
-  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+  with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     Vector phi = p.phi;
     Vector row(size(p.n)), cost(size(p.n)), col(size(p.m));
     Vector row_want(size(p.n)), cost_want(size(p.n)), col_want(size(p.m));
@@ -105,37 +126,40 @@ TEST_CASE_TEMPLATE("a pass without update", Type, OT_TESTED) {
 }
 
 TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
-  with_precisions<Type>(all_specs(), [](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
-    for (const double threshold : {1e-12, 0.5 / static_cast<double>(p.m), 0.3}) {
-      CAPTURE(threshold);
-      Vector phi = p.phi, want = p.phi;
-      Kept kept{.threshold = threshold, .limit = p.m}, all{.threshold = -1};
-      be.pass(geometry<Type>(p), p.pass(phi.data(), true, precision), kept);
-      ref.pass(plain(p), p.pass(want.data(), true), all);
-      REQUIRE_FALSE(kept.overflow);
-      check_close(phi, want, tol, tol);
-      Vector val, val_want;
-      index count = 0, misplaced = 0;
-      for (index i = 0; i < p.n; ++i) {
-        const double a = p.a[size(i)];
-        index k = kept.begin[i];
-        for (index j = 0; j < p.m; ++j) {
-          const double entry = all.val[i * p.m + j], cut = a * threshold;
-          const bool in = k < kept.end[i] && kept.idx[k] == j;
-          if (in) {
-            val.push_back(kept.val[k]);
-            val_want.push_back(entry);
-            ++k;
-            ++count;
+  with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    for (const bool update : {true, false}) {
+      Vector want = p.phi;
+      Kept all{.threshold = -1};
+      ref.pass(plain(p), p.pass(want.data(), update), all);
+      for (const double threshold : {1e-12, 0.5 / static_cast<double>(p.m), 0.3}) {
+        CAPTURE(update);
+        CAPTURE(threshold);
+        Vector phi = p.phi;
+        Kept kept{.threshold = threshold, .limit = p.m};
+        be.pass(geometry<Type>(p), p.pass(phi.data(), update, precision), kept);
+        REQUIRE_FALSE(kept.overflow);
+        check_close(phi, want, tol, tol);
+        Vector val, val_want;
+        index misplaced = 0;
+        for (index i = 0; i < p.n; ++i) {
+          const double a = p.a[size(i)], cut = update ? a * threshold : threshold;
+          index k = kept.begin[i];
+          for (index j = 0; j < p.m; ++j) {
+            const double entry = all.val[i * p.m + j];
+            const bool in = k < kept.end[i] && kept.idx[k] == j;
+            if (in) {
+              val.push_back(kept.val[k++]);
+              val_want.push_back(entry);
+            }
+            // Entries at the threshold may go either way.
+            if (a > 0 && std::fabs(entry - cut) > 2 * tol * cut) misplaced += in != (entry > cut);
           }
-          // Entries at the threshold may go either way.
-          if (a > 0 && std::fabs(entry - cut) > 2 * tol * cut) misplaced += in != (entry > cut);
+          misplaced += k != kept.end[i];
         }
-        misplaced += k != kept.end[i];
+        CHECK(misplaced == 0);
+        CHECK(kept.nnz == static_cast<index>(val.size()));
+        check_close(val, val_want, 2 * tol);
       }
-      CHECK(misplaced == 0);
-      CHECK(kept.nnz == count);
-      check_close(val, val_want, 2 * tol);
     }
   });
 }
@@ -144,21 +168,29 @@ TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
   std::vector<Spec> specs = dense_specs();
   specs.push_back({.n = 600, .m = 481});  // enough entries for several threads
   everywhere<Type>(specs, [](auto& be, auto& ref, const auto& p) {
-    Vector phi = p.phi, want_phi = p.phi;
+    Vector phi = p.phi, want = p.phi;
     Kept kept{.threshold = 1e-3 / static_cast<double>(p.m), .limit = p.m}, all = kept;
     be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
-    ref.pass(plain(p), p.pass(want_phi.data(), true), all);
+    ref.pass(plain(p), p.pass(want.data(), true), all);
     const double tol = 4 * p.tolerance(Precision::f64);
-    Vector rows(size(p.n)), rows_want(size(p.n)), cols(size(p.m)), cols_want(size(p.m));
-    be.kept_apply(kept, p.n, p.b.data(), rows.data());
-    ref.kept_apply(all, p.n, p.b.data(), rows_want.data());
-    check_close(rows, rows_want, tol);
-    be.kept_apply_transposed(kept, p.n, p.m, p.a.data(), cols.data());
-    ref.kept_apply_transposed(all, p.n, p.m, p.a.data(), cols_want.data());
-    check_close(cols, cols_want, tol);
-    be.kept_diagonal(kept, p.n, p.m, p.a.data(), cols.data());
-    ref.kept_diagonal(all, p.n, p.m, p.a.data(), cols_want.data());
-    check_close(cols, cols_want, tol);
+    const auto compare = [&] {
+      Vector rows(size(p.n)), rows_want(size(p.n)), cols(size(p.m)), cols_want(size(p.m));
+      be.kept_apply(kept, p.n, p.b.data(), rows.data());
+      ref.kept_apply(all, p.n, p.b.data(), rows_want.data());
+      check_close(rows, rows_want, tol);
+      be.kept_apply_transposed(kept, p.n, p.m, p.a.data(), cols.data());
+      ref.kept_apply_transposed(all, p.n, p.m, p.a.data(), cols_want.data());
+      check_close(cols, cols_want, tol);
+      be.kept_diagonal(kept, p.n, p.m, p.a.data(), cols.data());
+      ref.kept_diagonal(all, p.n, p.m, p.a.data(), cols_want.data());
+      check_close(cols, cols_want, tol);
+    };
+    compare();
+    for (const index count : {kept.nnz + 1, kept.nnz / 2, index{1}}) {
+      CAPTURE(count);
+      check_close({be.kept_largest(kept, count)}, {ref.kept_largest(all, count)}, tol);
+      compare();
+    }
   });
 }
 
@@ -192,7 +224,7 @@ TEST_CASE_TEMPLATE("too many entries to keep are reported", Type, OT_TESTED) {
 }
 
 TEST_CASE_TEMPLATE("stored kernel", Type, OT_TESTED) {
-  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+  everywhere<Type>([](auto& be, auto& ref, const auto& p) {
     typename Type::Tested::Kernel K;
     ReferenceBackend::Kernel want;
     Vector q(size(p.m)), target(size(p.n));
@@ -230,7 +262,7 @@ TEST_CASE_TEMPLATE("stored kernel", Type, OT_TESTED) {
 }
 
 TEST_CASE_TEMPLATE("c-transforms", Type, OT_TESTED) {
-  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+  everywhere<Type>([](auto& be, auto& ref, const auto& p) {
     const Geometry &geo = geometry<Type>(p), &definition = plain(p);
     const double tol = p.tolerance(Precision::f64), floor = tol * p.reg;
     Vector g = p.psi, row(size(p.n)), row_want(size(p.n)), col(size(p.m)), col_want(size(p.m));
@@ -255,7 +287,7 @@ TEST_CASE_TEMPLATE("c-transforms", Type, OT_TESTED) {
 }
 
 TEST_CASE_TEMPLATE("costs applied and written out", Type, OT_TESTED) {
-  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+  everywhere<Type>([](auto& be, auto& ref, const auto& p) {
     using T = typename Type::Real;
     const double tol = p.tolerance(Precision::f64);
     Vector w = p.psi, out(size(p.n)), want(size(p.n));
@@ -284,7 +316,7 @@ TEST_CASE_TEMPLATE("costs applied and written out", Type, OT_TESTED) {
 }
 
 TEST_CASE_TEMPLATE("the plan applied", Type, OT_TESTED) {
-  everywhere<Type>(all_specs(), [](auto& be, auto& ref, const auto& p) {
+  everywhere<Type>([](auto& be, auto& ref, const auto& p) {
     const double tol = p.tolerance(Precision::f64);
     Vector phi = p.phi;
     const Pass pass = p.pass(phi.data(), false);
@@ -320,7 +352,7 @@ TEST_CASE_TEMPLATE("rows of the plan", Type, OT_TESTED) {
     check_close(entry, want, tol, precision == Precision::f32 ? 1e-36 : 1e-290);
     CHECK(outside == 0);
   };
-  with_precisions<Type>(all_specs(), [&](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+  with_precisions<Type>([&](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     if (precision == Precision::f32) rows_of(0.0f, be, ref, p, precision, tol);
     else rows_of(0.0, be, ref, p, precision, tol);
   });
@@ -464,7 +496,8 @@ TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
   pass.update = true;
   pass.col = col.data();
   Kept kept{.threshold = 0.9999 * *std::max_element(want.begin(), want.end()), .limit = m};
-  typename Type::Tested(2).pass(geo, pass, kept);
+  typename Type::Tested be(2);
+  be.pass(geo, pass, kept);
   check_close(phi, Vector(size(n), -std::log(sum)), 1e-13);
   check_close(col, want, 1e-12);
   const index each = kept.end[0] - kept.begin[0];

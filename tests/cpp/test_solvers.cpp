@@ -5,6 +5,7 @@
 #include "instances.hpp"
 #include "solvers/newton.hpp"
 #include "solvers/sinkhorn.hpp"
+#include "solvers/sns.hpp"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -33,17 +34,18 @@ namespace ot {
 namespace {
 
 // One row for every solver, and how it is called.
-enum class Method { log, scaling_f32, scaling_f64, newton };
-const std::vector<Method> kMethods{Method::log, Method::scaling_f32, Method::scaling_f64, Method::newton};
+enum class Method { log, scaling_f32, scaling_f64, newton, sns };
+const std::vector<Method> kMethods{Method::log, Method::scaling_f32, Method::scaling_f64, Method::newton, Method::sns};
 
-const char* name(Method method) {
-  static const char* const names[] = {"log", "scaling, float32", "scaling, float64", "newton"};
+std::string name(Method method) {
+  static const char* const names[] = {"log", "scaling, float32", "scaling, float64", "newton", "sns"};
   return names[static_cast<int>(method)];
 }
 
 template <class B>
 Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, Vector& phi,
             Vector& psi) {
+  if (method == Method::sns) return Sns<B>(be, p, {limits, 20, 0.5}, monitor).solve(phi.data(), psi.data());
   const auto domain = method == Method::log ? SinkhornMethod::log : SinkhornMethod::scaling;
   const auto storage = method == Method::scaling_f64 ? Precision::f64 : Precision::f32;
   const SinkhornOptions options{limits, domain, storage};
