@@ -288,7 +288,7 @@ class Backend {
     index n, rows, count;
     explicit Chunks(index size)
         : n(size),
-          rows(std::max<index>(64, round_up((size + kMaxChunks - 1) / kMaxChunks, kRows))),
+          rows(std::max<index>(64, round_up((size + kMaxChunks - 1) / kMaxChunks, kMaxRows))),
           count((size + rows - 1) / rows) {}
     index begin(index c) const { return c * rows; }
     index end(index c) const { return std::min(n, (c + 1) * rows); }
@@ -303,9 +303,9 @@ class Backend {
   template <class F>
   void rows(const Geometry& geo, F&& f) {
     const Chunks chunks(geo.n);
-    const auto bytes = static_cast<index>(work_bytes(geo.m));
+    const auto bytes = static_cast<index>(work_bytes(geo));
     for (int s = 0; s < threads_; ++s) slots_[s].work.reserve(bytes);
-    const index piece = std::max<index>(kRows, kPiece / std::max<index>(geo.m, 1) / kRows * kRows);
+    const index piece = round_up(kPiece / std::max<index>(geo.m, 1) + 1, kMaxRows);
     const auto caller = std::this_thread::get_id();
     stop_.store(false, std::memory_order_relaxed);
     ThreadPool::instance().run(chunks.count, threads_, [&](index c) {

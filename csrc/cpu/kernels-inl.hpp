@@ -241,13 +241,15 @@ struct Block {
   index stride;
   TE* e;
   Tiles<TC> tiles;
+  index height;  // rows of a block
 
   explicit Block(const PassArgs& args)
       : A(args),
         slack{args.geo.shift, -args.inv_reg},
         stride(row_stride(args.geo.m)),
         e(static_cast<TE*>(args.work)),
-        tiles(args.geo, static_cast<char*>(args.work) + kRows * stride * 8) {}
+        tiles(args.geo, static_cast<char*>(args.work) + block_rows(args.geo) * stride * 8),
+        height(block_rows(args.geo)) {}
 
   TE* row(index r) const { return e + r * stride; }
 
@@ -326,18 +328,21 @@ struct Block {
   }
 
   void add_columns(index rows, const double* w) const {
-    const TE* e[kRows];
-    for (index r = 0; r < kRows; ++r) e[r] = row(r < rows ? r : 0);
-    accumulate(e, rows, w, A.col, A.geo.m);
+    for (index r0 = 0; r0 < rows; r0 += kRows) {
+      const index some = rows - r0 < kRows ? rows - r0 : kRows;
+      const TE* e[kRows];
+      for (index r = 0; r < kRows; ++r) e[r] = row(r0 + (r < some ? r : 0));
+      accumulate(e, some, w + r0, A.col, A.geo.m);
+    }
   }
 };
 
 template <class TC, class TE>
 void pass(const PassArgs& A, index i0, index i1) {
   const Block<TC, TE> block(A);
-  for (index i = i0; i < i1; i += kRows) {
-    const index rows = i1 - i < kRows ? i1 - i : kRows;
-    double sum[kRows], w[kRows];
+  for (index i = i0; i < i1; i += block.height) {
+    const index rows = i1 - i < block.height ? i1 - i : block.height;
+    double sum[kMaxRows], w[kMaxRows];
     block.exponentials(i, rows, sum);
     for (index r = 0; r < rows; ++r) {
       const index k = i + r;
@@ -366,9 +371,9 @@ void apply(const ApplyArgs& B, index i0, index i1) {
   const PassArgs& A = B.pass;
   const Block<TC, double> block(A);
   const index n = A.geo.n, m = A.geo.m;
-  for (index i = i0; i < i1; i += kRows) {
-    const index rows = i1 - i < kRows ? i1 - i : kRows;
-    double sum[kRows], w[kRows];
+  for (index i = i0; i < i1; i += block.height) {
+    const index rows = i1 - i < block.height ? i1 - i : block.height;
+    double sum[kMaxRows], w[kMaxRows];
     block.exponentials(i, rows, sum);
     for (index k = 0; k < B.k; ++k) {
       if (B.columns) {
@@ -394,9 +399,9 @@ void apply(const ApplyArgs& B, index i0, index i1) {
 template <class TC, class TE>
 void plan(const PassArgs& A, void* out, index ld, const double* scale, index i0, index i1) {
   const Block<TC, TE> block(A);
-  for (index i = i0; i < i1; i += kRows) {
-    const index rows = i1 - i < kRows ? i1 - i : kRows;
-    double sum[kRows];
+  for (index i = i0; i < i1; i += block.height) {
+    const index rows = i1 - i < block.height ? i1 - i : block.height;
+    double sum[kMaxRows];
     block.exponentials(i, rows, sum);
     for (index r = 0; r < rows; ++r) {
       TE* __restrict to = static_cast<TE*>(out) + (i + r) * ld;
@@ -477,7 +482,7 @@ void c_transform(const MinArgs& A, index i0, index i1) {
   const index m = A.geo.m;
   const double shift = A.geo.shift;
   double* cost = static_cast<double*>(A.work);
-  const Tiles<TC> tiles(A.geo, static_cast<char*>(A.work) + kRows * row_stride(m) * 8);
+  const Tiles<TC> tiles(A.geo, static_cast<char*>(A.work) + block_rows(A.geo) * row_stride(m) * 8);
   for (index i = i0; i < i1; ++i) {
     double best = __builtin_inf();
     for_tiles(m, [&](index j, index len) {

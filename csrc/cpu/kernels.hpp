@@ -6,6 +6,7 @@
 namespace ot::cpu {
 
 inline constexpr index kRows = 4;      // rows that share one load and store of a column accumulator
+inline constexpr index kMaxRows = 16;   // rows of a block of high-dimensional points
 inline constexpr index kTile = 480;    // columns of cost computed at once: whole panels
 inline constexpr index kPanel = 192;   // bytes of a coordinate in a panel of y: 3 vectors of 64 bytes
 inline constexpr index kAhead = 4096;  // bytes of C prefetched ahead of the exponentials
@@ -96,9 +97,14 @@ struct Kernels {
 static constexpr index round_up(index n, index k) { return (n + k - 1) / k * k; }
 // Rows of a block lie an odd number of half lines apart modulo 4096: no store-to-load aliasing.
 static constexpr index row_stride(index m) { return round_up(m, 512) + 40; }
-// One row buffer of doubles for each of kRows rows, then one tile of costs.
-static constexpr std::size_t work_bytes(index m) {
-  return static_cast<std::size_t>(kRows * (row_stride(m) + kTile) * 8);
+// Rows whose exponentials are kept until their sums are known. High-dimensional points want many, so
+// that a panel of y is read from L2 once for all of them; otherwise few, so that they stay in L1.
+static constexpr index block_rows(const Geometry& g) {
+  return g.kind == Kind::points && g.d >= 16 && g.m <= 16384 ? kMaxRows : kRows;
+}
+// The row buffers of a block in doubles, then its tile of costs.
+static constexpr std::size_t work_bytes(const Geometry& g) {
+  return static_cast<std::size_t>(block_rows(g) * (row_stride(g.m) + kTile) * 8);
 }
 
 }  // namespace ot::cpu
