@@ -1,0 +1,54 @@
+"""The three experiments of Accelerating Sinkhorn with Sparse Newton Iterations (ICLR 2024), again.
+
+Digits stand in for MNIST. `published` holds the paper's N1, kept entries a row, SNS iterations
+(Newton ones), seconds on an M1 Pro, and Sinkhorn iterations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import partial
+
+import ot_fast as otf
+
+from . import cases, report
+
+REG = cases.SMALL_REG
+TOL = 1e-12
+PUBLISHED = [
+    (partial(cases.assignment, 500, REG), 20, 2, 29, 9, 0.34, 56_199),
+    (partial(cases.digits, "L2", REG), 20, 2, 53, 33, 2.33, 2_041),
+    (partial(cases.digits, "L1", REG), 700, 15, 777, 77, 12.2, 5_748),
+]
+
+
+def run(args: argparse.Namespace) -> None:
+    rows = []
+    print(f"{'case':16} {'method':8} {'iterations':>10} {'Newton':>7} {'seconds':>8} {'error':>9}  paper")
+    for build, steps, kept, total, newton, seconds, sinkhorn in PUBLISHED:
+        case = build()
+        options = {"sns_steps": steps, "sns_density": kept / len(case.C)}
+        for method, more in (("sns", options), ("newton", {})):
+            start = time.perf_counter()
+            r = otf.sinkhorn(
+                case.a, case.b, case.C, case.reg, method=method, tol=args.tol or TOL,
+                threads=args.threads, on_fail="ignore", time_limit=60, **more,
+            )  # fmt: skip
+            took = time.perf_counter() - start
+            steps_done = int(r.message.split(" Sinkhorn and ")[1].split()[0]) if more else 0
+            count = min(steps, r.n_iter) + steps_done if more else r.n_iter
+            paper = f"{total} ({newton}), {seconds} s; Sinkhorn {sinkhorn:,}" if more else ""
+            print(
+                f"{case.name:16} {method:8} {count:10d} {steps_done or '-':>7} {took:8.3f} "
+                f"{r.marginal_error:9.1e}  {paper}"
+            )
+            rows.append({
+                "case": case.name, "method": method, "iterations": count, "newton": steps_done,
+                "passes": r.n_iter, "seconds": took, "error": r.marginal_error, "status": str(r.status),
+                "paper": {"iterations": total, "newton": newton, "seconds": seconds, "sinkhorn": sinkhorn},
+            })  # fmt: skip
+    args.out.mkdir(parents=True, exist_ok=True)
+    result = {"suite": "sns", "machine": report.machine(args.threads), "rows": rows}
+    (args.out / "sns.json").write_text(json.dumps(result, indent=1) + "\n")
