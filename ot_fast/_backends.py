@@ -6,12 +6,14 @@ import importlib.util
 from typing import Any
 
 try:
-    from . import _core as core
+    from . import _core
 except ImportError as error:  # pragma: no cover - needs a broken install
     raise ImportError(
         "ot_fast._core, the compiled core, is missing. In a source checkout install with "
         "`pip install -e .`; elsewhere reinstall with `pip install --force-reinstall ot-fast`."
     ) from error
+
+core = _core
 
 ARRAY_LIBRARIES = {
     "numpy": ("numpy",),

@@ -24,22 +24,6 @@ class Stats(TypedDict):
     pos_inf: int
     first_bad: int
 
-class History(TypedDict):
-    n_iter: Vector
-    reg: Vector
-    error: Vector
-    dual_value: Vector
-    elapsed: Vector
-
-class Outcome(TypedDict):
-    status: str
-    n_iter: int
-    message: str
-    history: History
-
-class SnsOutcome(Outcome):
-    newton_steps: int
-
 Callback = Callable[[dict[str, Any]], object]
 
 def dense(C: Floats, shift: float = 0.0) -> Geometry: ...
@@ -68,7 +52,7 @@ def sinkhorn(
     newton: bool,
     kernel: str,
     warm: bool,
-) -> Outcome: ...
+) -> dict[str, Any]: ...
 def sns(
     geometry: Geometry,
     a: Vector,
@@ -85,7 +69,7 @@ def sns(
     *,
     steps: int,
     density: float,
-) -> SnsOutcome: ...
+) -> dict[str, Any]: ...
 def marginals(
     geometry: Geometry,
     a: Vector,

@@ -165,12 +165,15 @@ class PointCloud:
             Where it cannot be held.
         """
         n, m = self.shape
-        _validate.check_memory(n * m * self.dtype.itemsize, "the cost matrix", "keep the PointCloud")
+        _validate.check_memory(
+            n * m * self.dtype.itemsize, "the cost matrix", "keep the PointCloud"
+        )
         C: NDArray[Any] = core.cost_matrix(self.handle)
         return np.ldexp(C, self.exponent) if self.exponent else C
 
     def __repr__(self) -> str:
-        return f"PointCloud(shape={self.shape}, d={self.x.shape[1]}, cost={self.cost!r}, dtype={self.dtype})"
+        d = self.x.shape[1]
+        return f"PointCloud(shape={self.shape}, d={d}, cost={self.cost!r}, dtype={self.dtype})"
 
 
 Geometry = DenseCost | PointCloud

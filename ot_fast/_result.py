@@ -374,7 +374,11 @@ class OTResult:
         -----
         Streams over blocks of rows: one pass (``mass``: three), memory for what is kept.
         """
-        given = [k for k, v in (("threshold", threshold), ("top_k", top_k), ("mass", mass)) if v is not None]
+        given = [
+            k
+            for k, v in (("threshold", threshold), ("top_k", top_k), ("mass", mass))
+            if v is not None
+        ]
         if len(given) != 1:
             raise ValueError(
                 f"sparse_plan needs exactly one of threshold, top_k, mass; got {given or 'none'}"
@@ -390,7 +394,11 @@ class OTResult:
             cut = self._cut(fraction)
         else:
             cut = _validate.real(threshold, "threshold", positive=False)
-        P = self._collect((i, r, c, B[r, c]) for i, B in self._plan.blocks() for r, c in [np.nonzero((B >= cut) & (B > 0))])
+        P = self._collect(
+            (i, r, c, B[r, c])
+            for i, B in self._plan.blocks()
+            for r, c in [np.nonzero((cut <= B) & (B > 0))]
+        )
         return sp.csr_array(P.T) if flip else P
 
     def _collect(self, parts: Any) -> sp.csr_array:
@@ -398,7 +406,9 @@ class OTResult:
         kept = 0
         for i, r, c, v in parts:
             kept += len(v)
-            _validate.check_memory(4 * 24 * len(v), f"a sparse plan of {kept} entries", "keep fewer")
+            _validate.check_memory(
+                4 * 24 * len(v), f"a sparse plan of {kept} entries", "keep fewer"
+            )
             rows.append(r + i)
             cols.append(c)
             vals.append(v)
@@ -422,8 +432,8 @@ class OTResult:
 
     def _largest_of_columns(self, k: int) -> sp.csr_array:
         n, m = self._plan.shape
-        vals = np.zeros((0, m))
-        rows = np.zeros((0, m), np.int64)
+        vals: NDArray[Any] = np.zeros((0, m))
+        rows: NDArray[Any] = np.zeros((0, m), np.int64)
         for i, B in self._plan.blocks():
             vals = np.vstack([vals, B])
             rows = np.vstack([rows, np.broadcast_to(np.arange(i, i + len(B))[:, None], B.shape)])

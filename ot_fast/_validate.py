@@ -10,6 +10,7 @@ import math
 import numbers
 import os
 import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,8 @@ def points(value: Any, name: str) -> NDArray[Any]:
         flat, count = _first(bad)
         i, k = divmod(flat, out.shape[1])
         raise ValueError(
-            f"{name} must be finite; {name}[{i}, {k}] = {array[i, k]} ({count} of {out.size} entries)"
+            f"{name} must be finite; {name}[{i}, {k}] = {array[i, k]} "
+            f"({count} of {out.size} entries)"
         )
     return out if out.flags.aligned else out.copy()
 
@@ -151,9 +153,10 @@ def available_memory() -> int:
         if limit != resource.RLIM_INFINITY:
             with open("/proc/self/statm") as used:
                 free = min(free, limit - int(used.read().split()[0]) * page)
-    with contextlib.suppress(OSError, ValueError):  # a container's limit ("max" where there is none)
-        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
-            free = min(free, int(most.read()) - int(now.read()))
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # a container's limit: "max" where there is none
+        most = int((group / "memory.max").read_text())
+        free = min(free, most - int((group / "memory.current").read_text()))
     return max(free, 0)
 
 
@@ -162,5 +165,6 @@ def check_memory(size: int, what: str, remedy: str) -> None:
     free = available_memory()
     if size > free:
         raise MemoryError(
-            f"{what} needs {size / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are available; {remedy}"
+            f"{what} needs {size / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are available; "
+            f"{remedy}"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
+from ._arrays import to_numpy
 from ._backends import core
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud, as_geometry
@@ -152,13 +153,14 @@ def sinkhorn(
         callback,
     )
     used = method
+    outcome: dict[str, Any]
     if min(phi.size, psi.size) == 1:
         outcome = _single(problem, phi, psi)
         used = "closed form"
     elif method == "sns":
         steps = 20 if sns_steps is None else _validate.integer(sns_steps, "sns_steps", least=0)
         density = 2 / max(phi.size, psi.size) if sns_density is None else sns_density
-        outcome = core.sns(*common, steps=steps, density=density)
+        outcome = dict(core.sns(*common, steps=steps, density=density))
         outcome["message"] = f"{steps} Sinkhorn and {outcome['newton_steps']} Newton steps"
     else:
         kernel = kernel_dtype or "float32"
@@ -168,7 +170,7 @@ def sinkhorn(
         elif method == "log" or not _stores(problem, size):
             kernel = "none"
         newton = method in ("auto", "newton")
-        outcome = core.sinkhorn(*common, newton=newton, kernel=kernel, warm=warm)
+        outcome = dict(core.sinkhorn(*common, newton=newton, kernel=kernel, warm=warm))
         if method == "auto":
             dense = "log" if kernel == "none" else "scaling"
             used = dense if outcome["message"] else "newton"
@@ -228,7 +230,7 @@ def sinkhorn_path(
     >>> [bool(r.converged) for r in otf.sinkhorn_path(None, None, C, [0.1, 0.01, 0.001])]
     [True, True, True]
     """
-    values = np.atleast_1d(_validate.to_numpy(regs, "regs"))
+    values = np.atleast_1d(to_numpy(regs, "regs"))
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"regs must be a nonempty vector; got shape {values.shape}")
     geometry = as_geometry(C)
@@ -246,9 +248,7 @@ def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
     wa, wb, mass, b_scale = _validate.marginals(a, b, n, m)
     if geometry.transposed:
         wa, wb = wb, wa
-    problem = Problem(
-        geometry, wa, wb, mass, b_scale, reg, geometry.dtype == np.float32, threads
-    )
+    problem = Problem(geometry, wa, wb, mass, b_scale, reg, geometry.dtype == np.float32, threads)
     if problem.core_reg <= 1e-300:
         raise ValueError(f"reg must be above 1e-300 of the largest cost; reg = {reg:g}")
     if geometry.has_forbidden:
@@ -343,7 +343,7 @@ def _column_softmin(p: Problem, f: Vector) -> Vector:
 def _potential(value: Any, name: str, size: int) -> Any:
     if value is None:
         return None
-    array = np.array(_validate.to_numpy(value, f"init {name}"), np.float64)
+    array = np.array(to_numpy(value, f"init {name}"), np.float64)
     if array.shape != (size,):
         raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
     if not np.isfinite(array).all():
@@ -416,7 +416,7 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     if not isinstance(geometry, PointCloud):
         raise TypeError(f"entropic_map needs the result of a PointCloud; got {geometry!r}")
     target = PointCloud(x_new, geometry.y, geometry.cost)
-    V = geometry.y if values is None else _validate.to_numpy(values, "values").astype(np.float64)
+    V = geometry.y if values is None else to_numpy(values, "values").astype(np.float64)
     if len(V) != geometry.shape[1]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
     p = result._problem

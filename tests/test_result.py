@@ -106,6 +106,7 @@ def test_repr_tells_the_outcome():
 UNFINISHED = {
     "no sweep": ({"max_iter": 0}, otf.Status.MAX_ITER),
     "two sweeps": ({"max_iter": 2}, otf.Status.MAX_ITER),
+    "three sweeps": ({"max_iter": 3}, otf.Status.MAX_ITER),
     "no time": ({"time_limit": 1e-9, "tol": 1e-13}, otf.Status.TIME_LIMIT),
     "unreachable tolerance": ({"tol": 0.0}, otf.Status.STALLED),
 }

@@ -531,6 +531,7 @@ def test_hostile_extremes(method, case):
     r = otf.sinkhorn(a, b, C, reg, method=method, max_iter=200, on_fail="ignore")
     for value in (r.plan, r.f, r.g, r.value_linear, r.lower_bound, r.upper_bound):
         assert np.isfinite(value).all()
+    assert not np.isnan([r.value, r.dual_value]).any()
     assert r.marginal_error == pytest.approx(marginal_error(r.plan, a, b), abs=1e-12)
     assert r.converged == (r.status == otf.Status.CONVERGED)
 

@@ -9,7 +9,7 @@ namespace ot {
 extern template class Sinkhorn<cpu::Backend>;
 extern template class Newton<cpu::Backend>;
 extern template class Sns<cpu::Backend>;
-}
+}  // namespace ot
 
 namespace ot::bindings {
 
@@ -67,8 +67,8 @@ struct Solve {
   int threads;
   Recorder recorder;
 
-  Solve(const GeometryHandle& geometry, const Vector& a, const Vector& b, double reg, double range, Vector& f, Vector& g,
-        double tol, index max_iter, double time_limit, int thread_count, py::object callback)
+  Solve(const GeometryHandle& geometry, const Vector& a, const Vector& b, double reg, double range, Vector& f,
+        Vector& g, double tol, index max_iter, double time_limit, int thread_count, py::object callback)
       : h(geometry),
         problem{h.view, input(a, h.view.n, "a"), input(b, h.view.m, "b"), reg, range},
         limits{tol, max_iter, time_limit},
@@ -92,9 +92,9 @@ struct Solve {
   }
 };
 
-inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi,
-                         Vector psi, double tol, index max_iter, double time_limit, int threads, py::object callback,
-                         bool newton, const std::string& kernel, bool warm) {
+inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range,
+                         Vector phi, Vector psi, double tol, index max_iter, double time_limit, int threads,
+                         py::object callback, bool newton, const std::string& kernel, bool warm) {
   Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
   const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
   const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
@@ -105,9 +105,9 @@ inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector&
   });
 }
 
-inline py::dict sns(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi, Vector psi,
-                    double tol, index max_iter, double time_limit, int threads, py::object callback, index steps,
-                    double density) {
+inline py::dict sns(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi,
+                    Vector psi, double tol, index max_iter, double time_limit, int threads, py::object callback,
+                    index steps, double density) {
   Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
   index newton_steps = 0;
   py::dict d = solve([&](cpu::Backend& be, const Monitor& monitor) {
@@ -120,7 +120,8 @@ inline py::dict sns(const GeometryHandle& h, const Vector& a, const Vector& b, d
   return d;
 }
 
-inline Pass reading(const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, bool f64) {
+inline Pass reading(const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi,
+                    bool f64) {
   Pass p;
   p.reg = reg;
   p.a = input(a, h.view.n, "a");
@@ -132,16 +133,18 @@ inline Pass reading(const GeometryHandle& h, const Vector& a, double reg, const 
 
 inline void bind_entropic(py::module_& module) {
   module.def("sinkhorn", sinkhorn, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
-             py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"), py::arg("threads"),
-             py::arg("callback"), py::kw_only(), py::arg("newton"), py::arg("kernel"), py::arg("warm"));
-  module.def("sns", sns, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"), py::arg("phi"),
-             py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"), py::arg("threads"),
-             py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
+             py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
+             py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("newton"), py::arg("kernel"),
+             py::arg("warm"));
+  module.def("sns", sns, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
+             py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
+             py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
 
   // Row sums and column sums of the plan, and sum_j P_ij (C_ij - shift) by row, in one pass.
   module.def(
       "marginals",
-      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, bool f64, int threads) {
+      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, bool f64,
+         int threads) {
         auto be = backend(threads);
         Vector row(h.view.n), col(h.view.m), cost(h.view.n);
         Pass p = reading(h, a, reg, phi, hpsi, f64);
@@ -151,7 +154,8 @@ inline void bind_entropic(py::module_& module) {
         released([&] { be.pass(h.view, p); });
         return py::make_tuple(row, col, cost);
       },
-      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"), py::arg("threads") = 0);
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"),
+      py::arg("threads") = 0);
 
   // phi_i = -log sum_j exp(h_j - (C_ij - shift)/reg): the row potentials that belong to h.
   module.def(
@@ -170,8 +174,8 @@ inline void bind_entropic(py::module_& module) {
 
   module.def(
       "plan_rows",
-      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, index first, index last,
-         py::array out, int threads) {
+      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, index first,
+         index last, py::array out, int threads) {
         const bool f64 = dtype_of(out) == DType::f64;
         if (first < 0 || last < first || last > h.view.n || out.ndim() != 2 || out.shape(0) != last - first ||
             out.shape(1) != h.view.m || !(out.flags() & py::array::c_style))
@@ -181,15 +185,16 @@ inline void bind_entropic(py::module_& module) {
         void* o = out.mutable_data();
         released([&] { be.plan_rows(h.view, p, first, last, o, h.view.m); });
       },
-      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("first"), py::arg("last"),
-      py::arg("out"), py::arg("threads") = 0);
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("first"),
+      py::arg("last"), py::arg("out"), py::arg("threads") = 0);
 
   // P V' for V (k, m), or P'V' for V (k, n) with columns: (k, n) or (k, m).
   module.def(
       "apply_plan",
       [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, const Vector& V,
          bool columns, int threads) {
-        if (V.ndim() != 2 || V.shape(1) != (columns ? h.view.n : h.view.m)) throw py::value_error("V has the wrong shape");
+        if (V.ndim() != 2 || V.shape(1) != (columns ? h.view.n : h.view.m))
+          throw py::value_error("V has the wrong shape");
         auto be = backend(threads);
         const Pass p = reading(h, a, reg, phi, hpsi, true);
         const index k = V.shape(0);

@@ -50,13 +50,15 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   };
   for (index i = 0; i < n; ++i) {
     const double s = scale(xs + i * d);
-    for (index k = 0; k < d; ++k) x[i * d + k] = static_cast<T>((xs[i * d + k] - centre[static_cast<std::size_t>(k)]) * s);
+    for (index k = 0; k < d; ++k)
+      x[i * d + k] = static_cast<T>((xs[i * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
   std::fill(yt, yt + padded * d, T(0));
   const auto y_at = [&](index j, index k) -> T& { return yt[j / P * P * d + k * P + j % P]; };
   for (index j = 0; j < m; ++j) {
     const double s = scale(ys + j * d);
-    for (index k = 0; k < d; ++k) y_at(j, k) = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
+    for (index k = 0; k < d; ++k)
+      y_at(j, k) = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
   if (expand) {
     h.xx = Buffer<char>(n * static_cast<index>(sizeof(T)));
@@ -106,8 +108,9 @@ inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::arra
 }
 
 inline void bind_geometry(py::module_& module) {
-  py::class_<GeometryHandle>(module, "Geometry")
-      .def_property_readonly("shape", [](const GeometryHandle& h) { return py::make_tuple(h.view.n, h.view.m); });
+  py::class_<GeometryHandle>(module, "Geometry").def_property_readonly("shape", [](const GeometryHandle& h) {
+    return py::make_tuple(h.view.n, h.view.m);
+  });
   module.def("dense", dense, py::arg("C"), py::arg("shift") = 0.0);
   module.def("points", points, py::arg("x"), py::arg("y"), py::arg("cost"));
 
@@ -170,7 +173,8 @@ inline void bind_geometry(py::module_& module) {
       [](const GeometryHandle& h, int threads) {
         auto be = backend(threads);
         const py::ssize_t shape[2] = {h.view.n, h.view.m};
-        py::array out = h.view.dtype == DType::f64 ? py::array(py::array_t<double>(shape)) : py::array(py::array_t<float>(shape));
+        py::array out =
+            h.view.dtype == DType::f64 ? py::array(py::array_t<double>(shape)) : py::array(py::array_t<float>(shape));
         void* o = out.mutable_data();
         released([&] { be.cost_rows(h.view, o, h.view.m); });
         return out;

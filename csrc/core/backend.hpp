@@ -41,19 +41,19 @@ struct Kept {
 
 // s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given); row_i = a_i u_i s_i; col_j = sum_i a_i u_i K_ij.
 struct KernelPass {
-  const double* q = nullptr;       // (m)
-  const double* target = nullptr;  // (n)
-  const double* a = nullptr;       // (n)
+  const double* q = nullptr;             // (m)
+  const double* target = nullptr;        // (n)
+  const double* a = nullptr;             // (n)
   Precision precision = Precision::f64;  // of the products; f32 for float32 kernels only
-  double* u = nullptr;             // (n)
-  double* row = nullptr;           // (n)
-  double* col = nullptr;           // (m)
+  double* u = nullptr;                   // (n)
+  double* row = nullptr;                 // (n)
+  double* col = nullptr;                 // (m)
 };
 
 template <class B>
 concept Backend = requires(B be, const Geometry& geo, const Pass& p, const KernelPass& kp, Kept& kept,
-                           typename B::Kernel& K, const std::array<const double*, 4>& D, const double* in, double* out, void* any, index n,
-                           void (*f)(index, double*), void (*g)(index)) {
+                           typename B::Kernel& K, const std::array<const double*, 4>& D, const double* in, double* out,
+                           void* any, index n, void (*f)(index, double*), void (*g)(index)) {
   { be.template buffer<double>(n).data() } -> std::same_as<double*>;
   { be.pass(geo, p) };
   { be.pass(geo, p, kept) };
@@ -68,10 +68,10 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.kernel_pass(K, kp) };
   // row_i = min_j C_ij - shift - g_j (g null: row is given), and col_j = min_i C_ij - shift - row_i where col is given.
   { be.c_transform(geo, in, out, in, out) };
-  { be.cost_apply(geo, in, out) };              // out_i = sum_j (C_ij - shift) w_j
-  { be.for_each(n, g) };  // element-wise
+  { be.cost_apply(geo, in, out) };  // out_i = sum_j (C_ij - shift) w_j
+  { be.for_each(n, g) };            // element-wise
   { be.exp(n, in, out) };
-  { be.log(n, in, out) };  // of max(x, 2^-1022)
+  { be.log(n, in, out) };                    // of max(x, 2^-1022)
   { be.dots(n, in, in, D, int{}, out) };     // out_k = sum_j w_j v_j D_kj
   { be.combine(n, in, in, D, int{}, out) };  // out = x - sum_k c_k D_k
   // f(i, s) adds to s[0..N): the only operation that waits for the device.

@@ -30,7 +30,7 @@ struct Geometry {
   const void* C = nullptr;  // dense: (n, m) with row stride ld
   index ld = 0;
   index d = 0;
-  const void* x = nullptr;   // (n, d)
+  const void* x = nullptr;  // (n, d)
   const void* yt = nullptr;
   const void* xx = nullptr;  // (n) squared norms, sqeuclidean in product form only
   const void* yy = nullptr;  // (m)

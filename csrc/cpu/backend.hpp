@@ -191,8 +191,7 @@ class Backend {
     Geometry part = geo;
     part.n = last - first;
     rows(part, [&](index, index i0, index i1, void* work) {
-      f(arguments(geo, p, work), static_cast<char*>(out) - first * ld * (f64 ? 8 : 4), ld, p.a, first + i0,
-        first + i1);
+      f(arguments(geo, p, work), static_cast<char*>(out) - first * ld * (f64 ? 8 : 4), ld, p.a, first + i0, first + i1);
     });
   }
 
@@ -248,7 +247,8 @@ class Backend {
 
   // out = x - sum_k c_k D_k
   template <std::size_t K>
-  void combine(index n, const double* x, const double* c, const std::array<const double*, K>& D, int count, double* out) {
+  void combine(index n, const double* x, const double* c, const std::array<const double*, K>& D, int count,
+               double* out) {
     by_blocks(n, [&](index i0, index i1) {
       std::array<const double*, K> d{};
       for (int k = 0; k < count; ++k) d[k] = D[k] + i0;
@@ -355,8 +355,14 @@ class Backend {
         if (i0 == chunks.begin(chunk)) std::fill(args.col, args.col + stride(geo.m), 0.0);
       }
       const index base = chunk * kept_capacity_;
-      KeptView view{kept ? kept->threshold : 0, chunks.begin(chunk), idx_.data() + base, val_.data() + base, base,
-                    kept_capacity_,             begin_.data(),       end_.data()};
+      KeptView view{kept ? kept->threshold : 0,
+                    chunks.begin(chunk),
+                    idx_.data() + base,
+                    val_.data() + base,
+                    base,
+                    kept_capacity_,
+                    begin_.data(),
+                    end_.data()};
       if (kept) args.kept = &view;
       f(args, i0, i1);
     });

@@ -85,8 +85,7 @@ void tile_of_points(const Geometry& g, index i, index rows, index j, index len, 
     const T* panel = static_cast<const T*>(g.yt) + (j + p) * d;
     for (index r0 = 0; r0 < rows; r0 += 4) {
       const T* x[4];
-      for (index r = 0; r < 4; ++r)
-        x[r] = static_cast<const T*>(g.x) + (i + (r0 + r < rows ? r0 + r : rows - 1)) * d;
+      for (index r = 0; r < 4; ++r) x[r] = static_cast<const T*>(g.x) + (i + (r0 + r < rows ? r0 + r : rows - 1)) * d;
       for (index l = 0; l < P; l += 3 * W) {
         Vec<T> acc[4][3] = {};
         for (index k = 0; k < d; ++k) {
@@ -132,12 +131,9 @@ struct Tiles {
         if (g.d == 2) return tile_of_points<T, SquaredDifference, 2>;
         if (g.d == 3) return tile_of_points<T, SquaredDifference, 3>;
         return tile_of_points<T, SquaredDifference, 0>;
-      case Cost::euclidean:
-        return tile_of_points<T, EuclideanDifference, 0>;
-      case Cost::cityblock:
-        return tile_of_points<T, AbsoluteDifference, 0>;
-      default:
-        return tile_of_points<T, CosineProduct, 0>;
+      case Cost::euclidean: return tile_of_points<T, EuclideanDifference, 0>;
+      case Cost::cityblock: return tile_of_points<T, AbsoluteDifference, 0>;
+      default: return tile_of_points<T, CosineProduct, 0>;
     }
   }
   void at(index i, index rows, index j, index len) const {
@@ -524,8 +520,7 @@ void cost_apply(const Geometry& g, const double* w, double* out, void* work, ind
       const TC* __restrict c = tiles.row(i, 0, j);
       const double* __restrict v = w + j;
 #pragma omp simd reduction(+ : sum)
-      for (index l = 0; l < len; ++l)
-        sum += v[l] != 0 ? (static_cast<double>(c[l]) - g.shift) * v[l] : 0.0;
+      for (index l = 0; l < len; ++l) sum += v[l] != 0 ? (static_cast<double>(c[l]) - g.shift) * v[l] : 0.0;
     });
     out[i] = sum;
   }
@@ -695,7 +690,7 @@ double read(const double* x, index n) {
   return a + b + c + d;
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
+}  // namespace ot::cpu::OT_CONCAT(level_,OT_LEVEL)
 
 namespace ot::cpu {
 

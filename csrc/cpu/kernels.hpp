@@ -6,7 +6,7 @@
 namespace ot::cpu {
 
 inline constexpr index kRows = 4;      // rows that share one load and store of a column accumulator
-inline constexpr index kMaxRows = 16;   // rows of a block of high-dimensional points
+inline constexpr index kMaxRows = 16;  // rows of a block of high-dimensional points
 inline constexpr index kTile = 480;    // columns of cost computed at once: whole panels
 inline constexpr index kPanel = 192;   // bytes of a coordinate in a panel of y: 3 vectors of 64 bytes
 inline constexpr index kAhead = 4096;  // bytes of C prefetched ahead of the exponentials

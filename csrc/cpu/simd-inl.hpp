@@ -77,12 +77,12 @@ inline constexpr float kFloor32 = -87.0f, kCap32 = 88.0f;
 // k in steps of 1/16 (1/32): a table in registers takes over half of the polynomial, and vscalef
 // applies the integer part of k. 14 (11) instructions a vector.
 inline Vec<double> exp(Vec<double> t) {
-  const __m512d low = _mm512_setr_pd(0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0,
-                                     0x1.2387a6e756238p+0, 0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0,
-                                     0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0);
-  const __m512d high = _mm512_setr_pd(0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0,
-                                      0x1.9c49182a3f090p+0, 0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0,
-                                      0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0);
+  const __m512d low =
+      _mm512_setr_pd(0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,
+                     0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0, 0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0);
+  const __m512d high =
+      _mm512_setr_pd(0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0, 0x1.9c49182a3f090p+0,
+                     0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0, 0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0);
   const Vec<double> magic = splat(0x1.8p48);
   const Vec<double> z = t * 0x1.71547652b82fep0 + magic;
   const Vec<double> k = z - magic;
@@ -99,14 +99,14 @@ inline Vec<double> exp(Vec<double> t) {
 }
 
 inline Vec<float> exp(Vec<float> t) {
-  const __m512 low = _mm512_setr_ps(
-      0x1.000000p+0f, 0x1.059b0ep+0f, 0x1.0b5586p+0f, 0x1.11301ep+0f, 0x1.172b84p+0f, 0x1.1d4874p+0f, 0x1.2387a6p+0f,
-      0x1.29e9e0p+0f, 0x1.306fe0p+0f, 0x1.371a74p+0f, 0x1.3dea64p+0f, 0x1.44e086p+0f, 0x1.4bfdaep+0f, 0x1.5342b6p+0f,
-      0x1.5ab07ep+0f, 0x1.6247ecp+0f);
-  const __m512 high = _mm512_setr_ps(
-      0x1.6a09e6p+0f, 0x1.71f75ep+0f, 0x1.7a1148p+0f, 0x1.82589ap+0f, 0x1.8ace54p+0f, 0x1.93737cp+0f, 0x1.9c4918p+0f,
-      0x1.a5503cp+0f, 0x1.ae89fap+0f, 0x1.b7f770p+0f, 0x1.c199bep+0f, 0x1.cb720ep+0f, 0x1.d5818ep+0f, 0x1.dfc974p+0f,
-      0x1.ea4afap+0f, 0x1.f50766p+0f);
+  const __m512 low =
+      _mm512_setr_ps(0x1.000000p+0f, 0x1.059b0ep+0f, 0x1.0b5586p+0f, 0x1.11301ep+0f, 0x1.172b84p+0f, 0x1.1d4874p+0f,
+                     0x1.2387a6p+0f, 0x1.29e9e0p+0f, 0x1.306fe0p+0f, 0x1.371a74p+0f, 0x1.3dea64p+0f, 0x1.44e086p+0f,
+                     0x1.4bfdaep+0f, 0x1.5342b6p+0f, 0x1.5ab07ep+0f, 0x1.6247ecp+0f);
+  const __m512 high =
+      _mm512_setr_ps(0x1.6a09e6p+0f, 0x1.71f75ep+0f, 0x1.7a1148p+0f, 0x1.82589ap+0f, 0x1.8ace54p+0f, 0x1.93737cp+0f,
+                     0x1.9c4918p+0f, 0x1.a5503cp+0f, 0x1.ae89fap+0f, 0x1.b7f770p+0f, 0x1.c199bep+0f, 0x1.cb720ep+0f,
+                     0x1.d5818ep+0f, 0x1.dfc974p+0f, 0x1.ea4afap+0f, 0x1.f50766p+0f);
   const Vec<float> magic = splat(0x1.8p18f);
   const Vec<float> z = t * 0x1.715476p0f + magic;
   const Vec<float> k = z - magic;
@@ -174,4 +174,4 @@ inline Vec<double> log(Vec<double> x) {
   return k * 0x1.62e42fefa39efp-1 + (2.0 * s + (2.0 * s * z) * p);
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
+}  // namespace ot::cpu::OT_CONCAT(level_,OT_LEVEL)

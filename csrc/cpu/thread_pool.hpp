@@ -49,8 +49,7 @@ class ThreadPool {
     // Close the job: wait for the workers inside only, each is busy with its last chunk.
     for (int spins = 0;; ++spins) {
       std::uint32_t c = control_.load(std::memory_order_acquire);
-      if (inside(c) == 0 &&
-          control_.compare_exchange_weak(c, (generation(c) + 1) << 16, std::memory_order_acq_rel))
+      if (inside(c) == 0 && control_.compare_exchange_weak(c, (generation(c) + 1) << 16, std::memory_order_acq_rel))
         return;
       if (spins < 4000) spin_pause();
       else std::this_thread::yield();

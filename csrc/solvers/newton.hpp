@@ -14,10 +14,10 @@ namespace ot {
 template <Backend B>
 class Newton : Sinkhorn<B> {
   using Base = Sinkhorn<B>;
-  using typename Base::Value;
   using Base::anderson_, Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish;
   using Base::iterate, Base::last_stage, Base::limits_, Base::m_, Base::n_, Base::o_, Base::p_, Base::phi_, Base::psi_;
   using Base::rescale, Base::rho_, Base::stalled_, Base::trial_;
+  using typename Base::Value;
 
  public:
   // The method in the options is the Sinkhorn that takes over where the plan is not sparse.
@@ -123,7 +123,8 @@ class Newton : Sinkhorn<B> {
         kept.threshold = threshold_;
         v = evaluate(reg, trial, precision, &kept);
         const double slack = noise * (1 + std::fabs(before.F));
-        gained = v.F >= before.F + 1e-4 * alpha * slope - slack && (v.F > before.F + slack || v.error < 2 * before.error);
+        gained =
+            v.F >= before.F + 1e-4 * alpha * slope - slack && (v.F > before.F + slack || v.error < 2 * before.error);
         if (gained || clock_.exhausted()) break;
         mu_ = std::min(1.0, 4 * mu_ + 1e-4);
         reach_ = std::max(0.1, 0.25 * reach_);

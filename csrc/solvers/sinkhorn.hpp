@@ -16,13 +16,14 @@ template <Backend B>
 class Sinkhorn : protected SemiDual<B> {
  protected:
   using Base = SemiDual<B>;
-  using typename Base::Value;
   using Base::anderson_, Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish, Base::h_;
   using Base::iterate, Base::limits_, Base::m_, Base::n_, Base::p_, Base::phi_, Base::psi_, Base::rescale;
   using Base::rho_, Base::stage, Base::stalled_, Base::trial_, Base::value;
+  using typename Base::Value;
 
  public:
-  Sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor) : Base(be, p, o, monitor), o_(o) {}
+  Sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor)
+      : Base(be, p, o, monitor), o_(o) {}
 
   Outcome solve(double* phi, double* psi) {
     phi_ = phi;

@@ -16,12 +16,13 @@ struct SnsOptions : Limits {
 template <Backend B>
 class Sns : SemiDual<B> {
   using Base = SemiDual<B>;
-  using typename Base::Value;
   using Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish, Base::h_, Base::limits_;
   using Base::logb_, Base::m_, Base::n_, Base::p_, Base::phi_, Base::psi_, Base::rho_, Base::stalled_;
+  using typename Base::Value;
 
  public:
-  Sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor) : Base(be, p, o, monitor), o_(o), row_(be.template buffer<double>(n_)) {
+  Sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor)
+      : Base(be, p, o, monitor), o_(o), row_(be.template buffer<double>(n_)) {
     for (auto& v : work_) v = be.template buffer<double>(n_ + m_);
   }
 

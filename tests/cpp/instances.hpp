@@ -87,7 +87,8 @@ std::vector<T> panels(const std::vector<T>& y, index m, index d) {
 template <class T>
 class Instance {
  public:
-  explicit Instance(const Spec& s) : spec(s), n(s.n), m(s.m), a(size(n)), b(size(m)), phi(size(n)), psi(size(m)), h(size(m)) {
+  explicit Instance(const Spec& s)
+      : spec(s), n(s.n), m(s.m), a(size(n)), b(size(m)), phi(size(n)), psi(size(m)), h(size(m)) {
     plain_.kind = s.kind;
     plain_.cost = s.cost;
     plain_.dtype = sizeof(T) == 4 ? DType::f32 : DType::f64;
@@ -158,8 +159,7 @@ class Instance {
     for (index i = 0; i < n; ++i)
       for (index j = 0; j < m; ++j) {
         const bool forbidden = spec.hostile && m > 2 && n > 2 && (i == 1 || j == m - 2 || uniform() < 0.2);
-        c_[size(i * plain_.ld + j)] =
-            forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
+        c_[size(i * plain_.ld + j)] = forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
       }
     plain_.C = c_.data();
     packed_ = plain_;

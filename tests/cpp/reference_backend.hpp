@@ -170,8 +170,7 @@ class ReferenceBackend {
     for (index i = 0; i < n; ++i) out[i] = static_cast<double>(std::exp(static_cast<Real>(x[i])));
   }
   void log(index n, const double* x, double* out) {
-    for (index i = 0; i < n; ++i)
-      out[i] = static_cast<double>(std::log(static_cast<Real>(std::max(x[i], 0x1p-1022))));
+    for (index i = 0; i < n; ++i) out[i] = static_cast<double>(std::log(static_cast<Real>(std::max(x[i], 0x1p-1022))));
   }
   template <std::size_t K>
   void dots(index n, const double* w, const double* v, const std::array<const double*, K>& D, int count, double* out) {

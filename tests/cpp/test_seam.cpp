@@ -242,7 +242,8 @@ TEST_CASE_TEMPLATE("stored kernel", Type, OT_TESTED) {
           CAPTURE(given);
           Vector u(size(p.n), 0.7), row(size(p.n)), col(size(p.m));
           Vector u_want = u, row_want = row, col_want = col;
-          KernelPass pass{.q = q.data(), .target = given ? target.data() : nullptr, .a = p.a.data(), .precision = precision};
+          KernelPass pass{
+              .q = q.data(), .target = given ? target.data() : nullptr, .a = p.a.data(), .precision = precision};
           KernelPass expected = pass;
           pass.u = u.data();
           pass.row = row.data();
@@ -467,7 +468,8 @@ TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backe
   x = {0, -1, 1e-310, 0x1p-1022, 1, 0x1.fffffffffffffp1023};
   out.resize(6);
   be.log(6, x.data(), out.data());
-  for (std::size_t k = 0; k < 6; ++k) CHECK(out[k] == doctest::Approx(std::log(std::max(x[k], 0x1p-1022))).epsilon(1e-15));
+  for (std::size_t k = 0; k < 6; ++k)
+    CHECK(out[k] == doctest::Approx(std::log(std::max(x[k], 0x1p-1022))).epsilon(1e-15));
 }
 
 // Chunks of rows are walked in pieces where m is large. All rows alike: col is a softmax.
