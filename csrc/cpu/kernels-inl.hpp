@@ -690,7 +690,7 @@ double read(const double* x, index n) {
   return a + b + c + d;
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_,OT_LEVEL)
+}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
 
 namespace ot::cpu {
 

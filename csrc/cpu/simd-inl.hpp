@@ -174,4 +174,4 @@ inline Vec<double> log(Vec<double> x) {
   return k * 0x1.62e42fefa39efp-1 + (2.0 * s + (2.0 * s * z) * p);
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_,OT_LEVEL)
+}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
