@@ -61,7 +61,8 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.kept_apply(kept, n, in, out) };
   { be.kept_apply_transposed(kept, n, n, in, out) };
   { be.kept_diagonal(kept, n, n, in, out) };  // out_j = sum_i T_ij^2 w_i
-  // Zeroes all but the `count` largest entries; returns the least one that stays.
+  // Zeroes all but the `count` largest entries; returns the least one that stays
+  // (the threshold where all do).
   { be.kept_largest(kept, n) } -> std::same_as<double>;
   // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
   { be.build_kernel(geo, n, in, in, Precision::f32, K) };

@@ -98,13 +98,14 @@ class Backend {
   }
 
   double kept_largest(const Kept& T, index count) {
-    std::vector<double> values;
-    values.reserve(static_cast<std::size_t>(T.nnz));
-    each_kept(T, [&](double& v) { values.push_back(v); });
-    if (values.empty() || count >= static_cast<index>(values.size())) return T.threshold;
-    const auto nth = values.begin() + std::max<index>(count, 1) - 1;
-    std::nth_element(values.begin(), nth, values.end(), std::greater<>());
+    if (count >= T.nnz) return T.threshold;
+    scratch_.reserve(T.nnz);
+    double* end = scratch_.data();
+    each_kept(T, [&](double& v) { *end++ = v; });
+    double* nth = scratch_.data() + std::max<index>(count, 1) - 1;
+    std::nth_element(scratch_.data(), nth, end, std::greater<>());
     each_kept(T, [cut = *nth](double& v) { v = v < cut ? 0.0 : v; });
+    transposed_ = false;
     return *nth;
   }
 
@@ -446,7 +447,7 @@ class Backend {
   Buffer<double> val_;
   Buffer<index> begin_, end_, col_begin_;
   Buffer<std::int32_t> col_idx_;
-  Buffer<double> col_val_;
+  Buffer<double> col_val_, scratch_;
   bool transposed_ = false;
   index kept_n_ = 0, kept_rows_ = 0, kept_chunks_ = 0;
   index kept_capacity_ = 0;
