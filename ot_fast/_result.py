@@ -196,7 +196,7 @@ class OTResult:
     def _mass_terms(self) -> float:
         """KL(P | a (x) b) / reg of a plan of mass M, less that of the unit-mass problem times M."""
         M = self._problem.mass
-        return M * M - M - M * math.log(M) if M != 1 else 0.0
+        return M * (M - 1 - math.log(M)) if M != 1 else 0.0
 
     def _describe(self) -> str:
         text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"

@@ -48,7 +48,7 @@ class Clock {
     else return false;
     return true;
   }
-  bool can_pass() const { return n_iter < limits_.max_iter; }
+  bool can_pass(index count = 1) const { return n_iter + count <= limits_.max_iter; }
   Status reason() const { return reason_; }
 
   index n_iter = 0;

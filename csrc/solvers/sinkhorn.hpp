@@ -74,7 +74,8 @@ class Sinkhorn : protected SemiDual<B> {
     Value v = evaluate(p_.reg, psi_, Precision::f64);
     anderson_.reset();
     int fruitless = 0;
-    while (v.error > o_.tol && !clock_.exhausted() && !stalled_ && fruitless < 5) {
+    // A round builds, calibrates, iterates and looks exactly: four passes at least.
+    while (v.error > o_.tol && !clock_.exhausted() && clock_.can_pass(4) && !stalled_ && fruitless < 5) {
       if (!built) {
         copy(phi_, phi0.data(), n_);
         copy(psi_, psi0.data(), m_);
@@ -94,6 +95,9 @@ class Sinkhorn : protected SemiDual<B> {
       v = evaluate(p_.reg, psi_, Precision::f64);
       fruitless = v.error < 0.9 * before ? 0 : fruitless + 1;
     }
+    clock_.reserve = 0;
+    if (v.error > o_.tol && !clock_.can_pass(4) && !clock_.exhausted())
+      v = stage(p_.reg, o_.tol, o_.max_iter, Precision::f64);
     finish(out, v);
   }
 
