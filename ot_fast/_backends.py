@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-try:
-    from . import _core
-except ImportError as error:  # pragma: no cover - needs a broken install
+if importlib.util.find_spec("ot_fast._core") is None:
     raise ImportError(
         "ot_fast._core, the compiled core, is missing. In a source checkout install with "
         "`pip install -e .`; elsewhere reinstall with `pip install --force-reinstall ot-fast`."
-    ) from error
+    )
+from . import _core
 
 core = _core
 
