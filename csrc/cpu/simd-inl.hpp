@@ -135,7 +135,7 @@ inline Vec<double> exp(Vec<double> t) {
   p = p * r + 0.5;
   p = p * r + 1.0;
   p = p * r + 1.0;
-  const auto bits = (Vec<std::int64_t>)p + ((Vec<std::int64_t>)z << 52);
+  const auto bits = (Vec<std::uint64_t>)p + ((Vec<std::uint64_t>)z << 52);
   return t > kFloor64 ? (Vec<double>)bits : Vec<double>{};
 }
 
@@ -150,7 +150,7 @@ inline Vec<float> exp(Vec<float> t) {
   p = p * r + 0.500000001346581f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const auto bits = (Vec<std::int32_t>)p + ((Vec<std::int32_t>)z << 23);
+  const auto bits = (Vec<std::uint32_t>)p + ((Vec<std::uint32_t>)z << 23);
   return t > kFloor32 ? (Vec<float>)bits : Vec<float>{};
 }
 #endif
@@ -158,7 +158,8 @@ inline Vec<float> exp(Vec<float> t) {
 // log(x) for normal x > 0: x = 2^k m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m-1)/(m+1)).
 inline Vec<double> log(Vec<double> x) {
   using Int = Vec<std::int64_t>;
-  const Int bits = (Int)x - 0x3fe6a09e667f3bcd;  // of sqrt(1/2)
+  using UInt = Vec<std::uint64_t>;
+  const Int bits = (Int)((UInt)x - 0x3fe6a09e667f3bcd);  // of sqrt(1/2)
   const Vec<double> m = (Vec<double>)((bits & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd);
   const Vec<double> k = (Vec<double>)((bits >> 52) + 0x4338000000000000) - 0x1.8p52;
   const Vec<double> s = (m - 1.0) / (m + 1.0), z = s * s;
