@@ -51,7 +51,7 @@ def sinkhorn(
     *,
     newton: bool,
     kernel: str,
-    warm: bool,
+    start: float,
 ) -> dict[str, Any]: ...
 def sns(
     geometry: Geometry,

@@ -299,7 +299,7 @@ class OTResult:
     @cached_property
     def upper_bound(self) -> float:
         p = self._problem
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             x = np.where(self._row > p.a, p.a / self._row, 1.0)
             col = self._plan.marginals(x)[1]
             y = np.where(col > p.b, p.b / col, 1.0)

@@ -94,11 +94,11 @@ struct Solve {
 
 inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range,
                          Vector phi, Vector psi, double tol, index max_iter, double time_limit, int threads,
-                         py::object callback, bool newton, const std::string& kernel, bool warm) {
+                         py::object callback, bool newton, const std::string& kernel, double start) {
   Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
   const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
   const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
-  const SinkhornOptions options{solve.limits, domain, storage, warm};
+  const SinkhornOptions options{solve.limits, domain, storage, start};
   return solve([&](cpu::Backend& be, const Monitor& monitor) {
     if (newton) return Newton<cpu::Backend>(be, solve.problem, options, monitor).solve(solve.phi, solve.psi);
     return Sinkhorn<cpu::Backend>(be, solve.problem, options, monitor).solve(solve.phi, solve.psi);
@@ -135,7 +135,7 @@ inline void bind_entropic(py::module_& module) {
   module.def("sinkhorn", sinkhorn, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
              py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
              py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("newton"), py::arg("kernel"),
-             py::arg("warm"));
+             py::arg("start"));
   module.def("sns", sns, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
              py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
              py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));

@@ -45,7 +45,7 @@ class Newton : Sinkhorn<B> {
     phi_ = phi;
     psi_ = psi;
     Outcome out;
-    double reg = o_.warm ? p_.reg : std::max(p_.range / 8, p_.reg), previous = 0;
+    double reg = Base::first_reg(), previous = 0;
     clock_.reserve = 1;
     while (reg > 1.5 * p_.reg && !clock_.exhausted()) {
       descend(reg, 3e-2, 30, Precision::f32);
@@ -81,7 +81,7 @@ class Newton : Sinkhorn<B> {
       be_.for_each(n, [=](index i) {
         const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
         before[i] = now[i];
-        now[i] = std::min(1e300, std::max(-1e300, guess));
+        now[i] = std::clamp(guess, -1e300, 1e300);
       });
     };
     extrapolate(n_, phi_, phi_before_.data());

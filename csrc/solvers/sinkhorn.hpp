@@ -9,7 +9,7 @@ enum class SinkhornMethod { log, scaling };
 struct SinkhornOptions : Limits {
   SinkhornMethod method = SinkhornMethod::log;
   Precision kernel = Precision::f32;  // storage of the kernel, for scaling
-  bool warm = false;                  // psi holds a start: no reg scaling
+  double start = 0;                   // reg of the potentials given, from which to come down; 0 for none
 };
 
 template <Backend B>
@@ -29,7 +29,7 @@ class Sinkhorn : protected SemiDual<B> {
     phi_ = phi;
     psi_ = psi;
     Outcome out;
-    double reg = o_.warm ? p_.reg : std::max(p_.range / 8, p_.reg);
+    double reg = first_reg();
     clock_.reserve = 1;
     while (reg > 2 * p_.reg && !clock_.exhausted()) {
       const double next = std::max(reg / 4, p_.reg);
@@ -45,6 +45,13 @@ class Sinkhorn : protected SemiDual<B> {
 
  protected:
   const SinkhornOptions o_;
+
+  // The reg to start from. Potentials are given in units of p_.reg: from here on in units of reg.
+  double first_reg() {
+    const double reg = std::max(o_.start > 0 ? o_.start : p_.range / 8, p_.reg);
+    if (o_.start > p_.reg) rescale(p_.reg / reg);
+    return reg;
+  }
 
   // At the final reg, from psi_, to tol.
   void last_stage(Outcome& out) {
