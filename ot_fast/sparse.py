@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import _validate
 from ._arrays import to_numpy
 from ._backends import core
-from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
+from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError
 from ._result import OTResult, Problem
 from ._sparse_result import SparseResult
 from .entropic import _check_flow, make_problem
@@ -199,7 +199,7 @@ def _check_cardinality(lines: Vector, others: Vector, k: int, axis: int) -> None
     """InfeasibleError where it can be proved that k entries a line are too few.
 
     t lines touch at most k t of the others, so that the t heaviest must weigh no more than the k t
-    heaviest others. With k = 1 a line lies in one other: none of them may be lighter than all lines.
+    heaviest others. With k = 1 a line lies in one other: none may be lighter than all lines.
     """
     line, other = (("column", "row"), ("row", "column"))[axis]
     b, a = (np.sort(v[v > 0])[::-1] for v in (lines, others))
@@ -286,7 +286,7 @@ class _Setup:
         result = SparseResult(p, self.f, self.g, method, tol, by_rows, axis, max_nz, outcome)
         if result.converged:
             return result
-        if result.status is Status.STALLED and p.geometry.has_forbidden:
+        if p.geometry.has_forbidden:
             _check_flow(p)
         if self.on_fail == "raise":
             raise ConvergenceError(result.message, result)
@@ -313,11 +313,10 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
     for value, name, size in zip(pair, "fg", p.geometry.shape, strict=True):
         v = to_numpy(value, name)
         if v.shape != (size,):
-            raise ValueError(f"{name} in init must have shape ({size},); got {v.shape}")
+            raise ValueError(f"init {name} must have shape ({size},); got {v.shape}")
         if not np.isfinite(v).all():
-            raise ValueError(
-                f"{name} in init must be finite; {name}[{int(np.argmin(np.isfinite(v)))}] is not"
-            )
+            k = int(np.argmin(np.isfinite(v)))
+            raise ValueError(f"init {name} must be finite; {name}[{k}] = {v[k]}")
     if p.transposed:
         pair.reverse()
     k = -p.geometry.exponent

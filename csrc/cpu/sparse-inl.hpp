@@ -44,6 +44,15 @@ void slack(const SlackArgs& A, index i0, index i1) {
         best = s > best ? s : best;
       }
       if (!(best > bound)) continue;
+      if (at + G <= k.capacity) {  // without branches: written, and counted where it stays
+        for (index j = j0; j < j1; ++j) {
+          const double cost = static_cast<double>(c[j]) - shift;
+          k.idx[at] = static_cast<std::int32_t>(j);
+          k.val[at] = cost;
+          at += g[j] - cost > bound;
+        }
+        continue;
+      }
       for (index j = j0; j < j1; ++j) {
         const double cost = static_cast<double>(c[j]) - shift;
         if (g[j] - cost > bound) {

@@ -17,6 +17,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "core/slack.hpp"
@@ -124,20 +125,23 @@ class LineDual {
     for (index j = 0; j < lines; ++j) {
       if (!(b[j] > 0)) continue;
       order_.clear();
-      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) order_.push_back(alpha[at(idx[at(e)])] - cost[at(e)]);
-      const auto most = std::min(at(k), order_.size());
-      std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
-                        std::greater<>());
-      double x = beta[at(j)], sum = 0, square = 0;
+      const double least = project ? -INFINITY : -beta[at(j)];
+      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e)
+        if (const double z = alpha[at(idx[at(e)])] - cost[at(e)]; z > least) order_.push_back(z);
+      if (order_.size() > at(k)) {
+        std::nth_element(order_.begin(), order_.begin() + k, order_.end(), std::greater<>());
+        order_.resize(at(k));
+      }
+      double x = beta[at(j)], square = 0;
       if (project) {  // the projection of the k largest on the simplex
-        for (std::size_t q = 0; q < most; ++q) {
-          if (q > 0 && order_[q] + x <= 0) break;
-          sum += order_[q];
-          x = (reg * b[j] - sum) / static_cast<double>(q + 1);
+        for (std::size_t before = 0; before != order_.size();) {
+          before = order_.size();
+          x = (reg * b[j] - std::accumulate(order_.begin(), order_.end(), 0.0)) / static_cast<double>(before);
+          order_.erase(std::remove_if(order_.begin(), order_.end(), [x](double z) { return z + x <= 0; }), order_.end());
         }
         beta[at(j)] = x;
       }
-      for (std::size_t q = 0; q < most && order_[q] + x > 0; ++q) square += (order_[q] + x) * (order_[q] + x);
+      for (const double z : order_) square += (z + x) * (z + x);
       total += b[j] * x - square / (2 * reg);
     }
     return total;
@@ -236,7 +240,7 @@ class LineDual {
       }
       x = (mass - sum) / static_cast<double>(count);
     }
-    if (count > k) bound_line(z, n, b[j], hint, x, tie);
+    if (count > k) bound_line(active, count, b[j], hint, x, tie);
     beta[at(j)] = x;
     theta[at(j)] = tie;
     double* to = t.data() + e0;
@@ -251,7 +255,7 @@ class LineDual {
     }
   }
 
-  // More than k entries are positive. With y = theta - x and h = theta sigma/reg,
+  // More than k entries are positive; z are those: theta - x only rises. With y = theta - x and h = theta sigma/reg,
   //   sum min(1, (z - y)+/h) = k   determines h(y), and the line sums to
   //   S(y) = sum min(z - y, h)+ / sigma + sum (z - y - h)+ / (reg + sigma),
   // decreasing and piecewise linear: Newton's method, kept in a bracket.
@@ -273,6 +277,7 @@ class LineDual {
     }
     double low = -INFINITY, high = next, y = hint < next ? hint : -INFINITY, h = 0;
     if (std::isinf(y)) y = next - std::max(least - next, 1e-3 * whole * mass);
+    index last_top = -1, last_near = -1;
     for (int round = 0; round < 100; ++round) {
       // h by Newton's method on a concave function of 1/h: from below, finite.
       double u = 0;
@@ -294,6 +299,7 @@ class LineDual {
         u = static_cast<double>(k - top) / reach;
       }
       h = 1 / u;
+      if (top == last_top && near == last_near) break;  // the piece that Newton's step aimed at
       double total = 0;
       for (index e = 0; e < n; ++e)
         if (const double v = z[e] - y; v > 0) total += std::min(v, h) / sigma + std::max(0.0, v - h) / whole;
@@ -303,8 +309,12 @@ class LineDual {
       const double slope = (static_cast<double>(top) * fall - static_cast<double>(near)) / sigma -
                            static_cast<double>(top) * (1 + fall) / whole;
       double to = slope < 0 ? y + (mass - total) / slope : INFINITY;
-      if (!(to > low && to < high))
+      last_top = top;
+      last_near = near;
+      if (!(to > low && to < high)) {
         to = std::isinf(low) ? y - 2 * std::max(whole * mass, high - y) : 0.5 * (low + high);
+        last_top = -1;
+      }
       if (to == y || std::fabs(to - y) <= 1e-16 * (std::fabs(y) + h)) break;
       y = to;
     }

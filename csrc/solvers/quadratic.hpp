@@ -22,16 +22,19 @@ class EntropicStart : SemiDual<B> {
     std::fill(phi, phi + p.geo.n, NAN);
     std::fill(psi, psi + p.geo.m, 0.0);
   }
-  // Potentials at reg, from those of the last call.
+  // Potentials at reg, from those of the last call; returns the passes it took.
   index run(double reg) {
     if (last_ > 0) this->rescale(last_ / reg);
-    this->stage(reg, 5e-2, 20, Precision::f32);
+    this->stage(reg, 1e-1, 10, Precision::f32);
     last_ = reg;
-    return this->clock_.n_iter;
+    const index before = passes_;
+    passes_ = this->clock_.n_iter;
+    return passes_ - before;
   }
 
  private:
   double last_ = 0;
+  index passes_ = 0;
 };
 
 // The plan, by lines, and what is known about it. Costs are less the shift.
@@ -131,16 +134,20 @@ class Quadratic {
   // Entropic potentials of falling reg until few entries exceed a_i b_j; those are the first plan, and
   // the sum of their slacks is the quadratic reg that belongs to them.
   double start() {
-    const index few = std::max(8 * (n_ + m_), n_ * m_ / 8);
+    const index few = std::max(16 * (n_ + m_), n_ * m_ / 8);
     auto phi = be_.template buffer<double>(n_), psi = be_.template buffer<double>(m_);
     EntropicStart<B> entropic(be_, p_, limits_, monitor_, phi.data(), psi.data());
     double x = 0, reg = 0;
-    for (double smooth = p_.range / 8; !stopped(); smooth /= 4) {
-      clock_.n_iter = entropic.run(smooth);
+    const double range = p_.range > 0 ? p_.range : p_.reg;
+    for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? 0.0 : -INFINITY;
+    for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? 0.0 : -INFINITY;
+    for (double smooth = range / 8; !stopped(); smooth /= 4) {
+      const bool last = smooth < 1e-6 * range;  // ties: few will not do
+      clock_.n_iter += entropic.run(smooth);
       margin_ = 4 * smooth;
       for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? smooth * phi[i] : -INFINITY;
       for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? smooth * psi[j] : -INFINITY;
-      be_.candidates(p_.geo, f_.data(), g_.data(), 0, few, found_);
+      be_.candidates(p_.geo, f_.data(), g_.data(), 0, last ? std::numeric_limits<index>::max() : few, found_);
       clock_.count();
       reg = positive_sum(0);
       if (found_.overflow) continue;

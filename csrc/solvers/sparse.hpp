@@ -42,7 +42,7 @@ class SparsityConstrained : Quadratic<B> {
     finish(f, g, out);
     dual_.beta = beta;
     const bool found = select();
-    improve(plan.dual);
+    improve(found, plan.dual);
     take(held_, plan);
     out.error = held_.error;
     out.n_iter = clock_.n_iter;
@@ -68,7 +68,7 @@ class SparsityConstrained : Quadratic<B> {
       dual_.beta = beta;
       clock_.count(p_.reg, dual_.error, now);
       --clock_.n_iter;  // not a pass
-      const bool done = moved < 1e-7 || std::fabs(now - best) <= 1e-9 * std::fabs(now);
+      const bool done = moved < 1e-7 || std::fabs(now - best) <= 5e-8 * std::fabs(now);
       best = now;
       return done;
     });
@@ -105,7 +105,11 @@ class SparsityConstrained : Quadratic<B> {
     double price = mean;
     for (int round = 0; round < rounds; ++round, price *= 1.3) {
       flow.solve([this] { stopped(); });
-      if (flow.lack > 1e-12) return false;
+      if (flow.lack > 1e-12) {
+        if (flow_.size() != at(count)) flow_ = flow.x;
+        trim();
+        return false;
+      }
       index over = 0;
       for (index j = 0; j < dual_.lines; ++j) {
         order_.clear();
@@ -123,8 +127,23 @@ class SparsityConstrained : Quadratic<B> {
       }
       if (over == 0) break;
     }
-    for (index e = 0; e < count; ++e) keep_[at(e)] = flow_[at(e)] > 0;
+    trim();
     return least == 0;
+  }
+
+  // The support of flow_, or its k largest entries in lines where it has more.
+  void trim() {
+    for (index j = 0; j < dual_.lines; ++j) {
+      order_.clear();
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
+        if (flow_[at(e)] > 0) order_.push_back(e);
+      if (static_cast<index>(order_.size()) <= k_) continue;
+      std::nth_element(order_.begin(), order_.begin() + k_, order_.end(),
+                       [&](index e, index d) { return flow_[at(e)] > flow_[at(d)]; });
+      for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow_[at(*e)] = 0;
+    }
+    keep_.resize(flow_.size());
+    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
   }
 
   // The k largest entries of every line.
@@ -192,7 +211,7 @@ class SparsityConstrained : Quadratic<B> {
   }
 
   // From the plan in flow_ down, as long as it pays.
-  void improve(double bound) {
+  void improve(bool found, double bound) {
     std::vector<index> from;
     LineDual qp;
     qp.shape(dual_.lines, dual_.others);
@@ -204,6 +223,7 @@ class SparsityConstrained : Quadratic<B> {
     support(held_, from);
     for (std::size_t e = 0; e < from.size(); ++e) held_.t[e] = flow_[at(from[e])];
     measure(held_);
+    if (!found) return;
     double best = primal(held_);
     for (int round = 0; round < kImprove && !stopped(); ++round) {
       const bool more = fill(round == 0 ? dual_ : qp);
