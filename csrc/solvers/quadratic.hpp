@@ -72,6 +72,13 @@ class Quadratic {
   // Potentials in cost units: the result, and the start where `warm`.
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     descend(f, g, warm);
+    if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
+      proximal([this](double moved) { return moved < 1e-6; });
+      dual_.sigma = 0;
+      dual_.centre.clear();
+      dual_.damping = LineDual::kDamping;
+      climb(limits_.tol, 500);
+    }
     Outcome out;
     out.error = dual_.error;
     finish(f, g, out);
@@ -88,7 +95,7 @@ class Quadratic {
     for (;; reg = std::max(reg / kFactor, p_.reg)) {
       const bool last = reg <= p_.reg;
       dual_.reg = reg;
-      climb(last ? limits_.tol : kLoose, last ? 500 : 50);
+      climb(last ? limits_.tol : kLoose, last ? 200 : 50);
       clock_.count(reg, dual_.error, value(false));
       if (last || clock_.exhausted()) break;
       index active = 0;
@@ -182,6 +189,7 @@ class Quadratic {
       clock_.count();
       if (found_.overflow || found_.nnz >= few / 2) break;
     }
+    margin_ = std::max(margin_, p_.reg / static_cast<double>(std::max(n_, m_)));
     look();
   }
 
