@@ -190,7 +190,8 @@ class SparseResult:
         n, m = self.geometry.shape
         size = self.sparse_plan.data.itemsize
         _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan")
-        return self.sparse_plan.toarray()
+        P: NDArray[Any] = self.sparse_plan.toarray()
+        return P
 
     def plot(self) -> Figure:
         """The plan and the dual value on the way; needs ``ot-fast[plot]``."""
@@ -216,7 +217,7 @@ class SparseResult:
 def _costs(geometry: DenseCost | PointCloud, i: NDArray[Any], j: NDArray[Any]) -> Vector:
     """C_ij of pairs, in float64."""
     if isinstance(geometry, DenseCost):
-        return geometry.C[i, j].astype(np.float64)
+        return np.asarray(geometry.C[i, j], np.float64)
     x, y = geometry.x[i].astype(np.float64), geometry.y[j].astype(np.float64)
     if geometry.cost == "cosine":
         norms = np.sqrt((x * x).sum(1)) * np.sqrt((y * y).sum(1))

@@ -18,12 +18,10 @@ struct Candidates {
 };
 
 template <class B>
-concept SlackBackend = Backend<B> && requires(B be, const Geometry& geo, const double* in, double* out, Candidates& to,
-                                              double x, index n) {
-  // f = -inf or g = -inf leaves a row or a column out.
-  { be.candidates(geo, in, in, x, n, to) };
-  // row_i = sum_j b_j C_ij and col_j = sum_i a_i C_ij, less the shift, over finite costs.
-  { be.cost_sums(geo, in, in, out, out) };
-};
+concept SlackBackend =
+    Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to, double margin, index limit) {
+      // f = -inf or g = -inf leaves a row or a column out.
+      { be.candidates(geo, in, in, margin, limit, to) };
+    };
 
 }  // namespace ot

@@ -242,18 +242,6 @@ class Backend {
     to.begin[geo.n] = at;
   }
 
-  void cost_sums(const Geometry& geo, const double* a, const double* b, double* row, double* col) {
-    const Chunks chunks(geo.n);
-    const auto f = kernels_.cost_sums[geo.dtype == DType::f64];
-    parts_.reserve(chunks.count * stride(geo.m));
-    rows(geo, [&](index chunk, index i0, index i1, void* work) {
-      double* part = parts_.data() + chunk * stride(geo.m);
-      if (i0 == chunks.begin(chunk)) std::fill(part, part + stride(geo.m), 0.0);
-      f(SumArgs{geo, a, b, row, part, work}, i0, i1);
-    });
-    add_parts(chunks.count, geo.m, col);
-  }
-
   Stats stats(const Geometry& geo) {
     const Chunks chunks(geo.n);
     const auto f = kernels_.stats[geo.dtype == DType::f64];

@@ -724,8 +724,6 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.stats[1] = L::stats<double>;
   k.slack[0] = L::slack<float>;
   k.slack[1] = L::slack<double>;
-  k.cost_sums[0] = L::cost_sums<float>;
-  k.cost_sums[1] = L::cost_sums<double>;
   k.exp = L::exp_array;
   k.log = L::log_array;
   k.dots = L::dots;

@@ -78,15 +78,6 @@ struct SlackArgs {
   void* work;
 };
 
-struct SumArgs {
-  Geometry geo;
-  const double* a;  // (n)
-  const double* b;  // (m)
-  double* row;      // (n) sum_j b_j C_ij
-  double* col;      // (m) += a_i C_ij
-  void* work;
-};
-
 struct Stats {
   double min, max;  // over finite entries
   index nan, neg_inf, pos_inf;
@@ -104,7 +95,6 @@ struct Kernels {
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
   void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
   void (*slack[2])(const SlackArgs&, index i0, index i1);
-  void (*cost_sums[2])(const SumArgs&, index i0, index i1);
   void (*exp)(const double* x, double* out, index n);
   void (*log)(const double* x, double* out, index n);  // of max(x, 2^-1022)
   void (*dots)(const double* w, const double* v, const double* const* d, int count, index n, double* out);

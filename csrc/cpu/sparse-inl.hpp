@@ -68,25 +68,4 @@ void slack(const SlackArgs& A, index i0, index i1) {
   });
 }
 
-// row_i = sum_j b_j C_ij, col_j += a_i C_ij, over finite costs less the shift.
-template <class TC>
-void cost_sums(const SumArgs& A, index i0, index i1) {
-  const index m = A.geo.m;
-  const double shift = A.geo.shift;
-  for_rows<TC>(A.geo, A.work, i0, i1, [&](index i, const TC* __restrict c) {
-    const double a = A.a[i];
-    const double* __restrict b = A.b;
-    double* __restrict col = A.col;
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (index j = 0; j < m; ++j) {
-      const double cost = static_cast<double>(c[j]) - shift;
-      const double v = cost < __builtin_inf() ? cost : 0.0;
-      sum += b[j] * v;
-      col[j] += a * v;
-    }
-    A.row[i] = sum;
-  });
-}
-
 }  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
