@@ -137,7 +137,8 @@ class LineDual {
         for (std::size_t before = 0; before != order_.size();) {
           before = order_.size();
           x = (reg * b[j] - std::accumulate(order_.begin(), order_.end(), 0.0)) / static_cast<double>(before);
-          order_.erase(std::remove_if(order_.begin(), order_.end(), [x](double z) { return z + x <= 0; }), order_.end());
+          order_.erase(std::remove_if(order_.begin(), order_.end(), [x](double z) { return z + x <= 0; }),
+                       order_.end());
         }
         beta[at(j)] = x;
       }
