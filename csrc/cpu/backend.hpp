@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
@@ -39,23 +40,15 @@ class Backend {
 
   void pass(const Geometry& geo, const Pass& p) { run_pass(geo, p, nullptr); }
 
-  // Redone with more room where the kept entries outgrow their storage, up to the limit.
+  // Room for twice the limit in every chunk of rows: what stays untouched takes no memory.
   void pass(const Geometry& geo, const Pass& p, Kept& kept) {
     const Chunks chunks(geo.n);
-    const index most = 2 * kept.limit * chunks.rows;  // a chunk may hold twice its share
+    kept_capacity_ = std::min(2 * kept.limit, geo.m) * chunks.rows;
+    idx_.reserve(chunks.count * kept_capacity_);
+    val_.reserve(chunks.count * kept_capacity_);
     begin_.reserve(geo.n);
     end_.reserve(geo.n);
-    if (kept_capacity_ == 0) kept_capacity_ = std::min<index>(16, kept.limit) * chunks.rows;
-    Pass again = p;
-    for (;;) {
-      idx_.reserve(chunks.count * kept_capacity_);
-      val_.reserve(chunks.count * kept_capacity_);
-      const index need = run_pass(geo, again, &kept);
-      again.row = nullptr;  // of the potentials before the update: known from the first time
-      kept.overflow = need > most || kept.nnz > kept.limit * geo.n;
-      if (need <= kept_capacity_ || kept.overflow) break;
-      kept_capacity_ = std::min(most, need + need / 4);
-    }
+    run_pass(geo, p, &kept);
     kept.idx = idx_.data();
     kept.val = val_.data();
     kept.begin = begin_.data();
@@ -67,35 +60,14 @@ class Backend {
   }
 
   void kept_apply(const Kept& T, index n, const double* x, double* out) {
-    by_rows(T, n, [&](index i0, index i1) {
-      for (index i = i0; i < i1; ++i) {
-        double s = 0;
-        for (index k = T.begin[i]; k < T.end[i]; ++k) s += T.val[k] * x[T.idx[k]];
-        out[i] = s;
-      }
-    });
+    kept_product({T.idx, T.val, T.begin, T.end}, false, n, T.nnz, x, out);
   }
-
-  // Gathers from the transposed copy, made once after each pass: no two threads write one entry.
+  // Gathers from a transposed copy, made once after each pass: no two threads write one entry.
   void kept_apply_transposed(const Kept& T, index n, index m, const double* y, double* out) {
-    transpose(T, n, m);
-    by_rows(T, m, [&](index j0, index j1) {
-      for (index j = j0; j < j1; ++j) {
-        double s = 0;
-        for (index k = col_begin_[j]; k < col_begin_[j + 1]; ++k) s += col_val_[k] * y[col_idx_[k]];
-        out[j] = s;
-      }
-    });
+    kept_product(transposed(T, n, m), false, m, T.nnz, y, out);
   }
   void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out) {
-    transpose(T, n, m);
-    by_rows(T, m, [&](index j0, index j1) {
-      for (index j = j0; j < j1; ++j) {
-        double s = 0;
-        for (index k = col_begin_[j]; k < col_begin_[j + 1]; ++k) s += col_val_[k] * col_val_[k] * w[col_idx_[k]];
-        out[j] = s;
-      }
-    });
+    kept_product(transposed(T, n, m), true, m, T.nnz, w, out);
   }
 
   double kept_largest(const Kept& T, index count) {
@@ -385,11 +357,12 @@ class Backend {
     return args;
   }
 
-  // Returns the largest number of entries that a chunk wanted to keep.
-  index run_pass(const Geometry& geo, const Pass& p, Kept* kept) {
+  // Once a chunk has more to keep than it has room for, nothing more is kept.
+  void run_pass(const Geometry& geo, const Pass& p, Kept* kept) {
     const Chunks chunks(geo.n);
     const auto f = kernels_.pass[geo.dtype == DType::f64][p.precision == Precision::f64];
     if (p.col) parts_.reserve(chunks.count * stride(geo.m));
+    std::atomic<bool> full{false};
     rows(geo, [&](index chunk, index i0, index i1, void* work) {
       PassArgs args = arguments(geo, p, work);
       if (p.col) {
@@ -405,19 +378,15 @@ class Backend {
                     kept_capacity_,
                     begin_.data(),
                     end_.data()};
-      if (kept) args.kept = &view;
+      if (kept && !full.load(std::memory_order_relaxed)) args.kept = &view;
       f(args, i0, i1);
+      if (args.kept && end_[i1 - 1] > base + kept_capacity_) full.store(true, std::memory_order_relaxed);
     });
     if (p.col) add_parts(chunks.count, geo.m, p.col);
-    if (!kept) return 0;
-    index most = 0;
+    if (!kept) return;
     kept->nnz = 0;
-    for (index c = 0; c < chunks.count; ++c) {
-      const index used = end_[chunks.end(c) - 1] - c * kept_capacity_;
-      most = std::max(most, used);
-      kept->nnz += used;
-    }
-    return most;
+    for (index c = 0; c < chunks.count && !full; ++c) kept->nnz += end_[chunks.end(c) - 1] - c * kept_capacity_;
+    kept->overflow = full || kept->nnz > kept->limit * geo.n;
   }
 
   template <class F>
@@ -428,31 +397,50 @@ class Backend {
     }
   }
 
-  // f(i0, i1) over rows of kept entries, threaded where the products are worth it.
-  template <class F>
-  void by_rows(const Kept& T, index n, F&& f) const {
-    const index step = T.nnz < (1 << 14) ? n : std::max<index>(128, n / 16);
-    ThreadPool::instance().run((n + step - 1) / step, threads_,
-                               [&](index k) { f(k * step, std::min(n, (k + 1) * step)); });
+  // Threaded where the products are worth it.
+  void kept_product(const Entries& T, bool square, index n, index nnz, const double* x, double* out) const {
+    const index step = nnz < (1 << 16) ? std::max<index>(n, 1) : std::max<index>(64, n / 16);
+    ThreadPool::instance().run((n + step - 1) / step, threads_, [&](index k) {
+      kernels_.kept_product[square](T, x, out, k * step, std::min(n, (k + 1) * step));
+    });
   }
 
-  // Counting sort by column, rows in order.
-  void transpose(const Kept& T, index n, index m) {
-    if (transposed_) return;
+  // Counting sort by column, rows in order: each of a few parts counts and places its own rows.
+  Entries transposed(const Kept& T, index n, index m) {
+    const auto view = [&] {
+      return Entries{col_idx_.data(), col_val_.data(), col_begin_.data(), col_begin_.data() + 1};
+    };
+    if (transposed_) return view();
     transposed_ = true;
-    col_begin_.reserve(m + 2);
+    const index parts = T.nnz < (1 << 14) ? 1 : std::min<index>(threads_, 8), step = (n + parts - 1) / parts;
+    col_begin_.reserve(m + 1);
     col_idx_.reserve(T.nnz);
     col_val_.reserve(T.nnz);
-    std::fill(col_begin_.data(), col_begin_.data() + m + 2, 0);
-    for (index i = 0; i < n; ++i)
-      for (index k = T.begin[i]; k < T.end[i]; ++k) ++col_begin_[T.idx[k] + 2];
-    for (index j = 1; j <= m; ++j) col_begin_[j + 1] += col_begin_[j];
-    for (index i = 0; i < n; ++i)
-      for (index k = T.begin[i]; k < T.end[i]; ++k) {
-        const index to = col_begin_[T.idx[k] + 1]++;
-        col_idx_[to] = static_cast<std::int32_t>(i);
-        col_val_[to] = T.val[k];
-      }
+    col_at_.reserve(parts * m);
+    const auto each = [&](index part, auto&& f) {
+      for (index i = part * step; i < std::min(n, (part + 1) * step); ++i)
+        for (index k = T.begin[i]; k < T.end[i]; ++k) f(i, k);
+    };
+    ThreadPool::instance().run(parts, threads_, [&](index part) {
+      index* count = col_at_.data() + part * m;
+      std::fill(count, count + m, 0);
+      each(part, [&](index, index k) { ++count[T.idx[k]]; });
+    });
+    index at = 0;
+    for (index j = 0; j < m; ++j) {
+      col_begin_[j] = at;
+      for (index part = 0; part < parts; ++part) at += std::exchange(col_at_[part * m + j], at);
+    }
+    col_begin_[m] = at;
+    ThreadPool::instance().run(parts, threads_, [&](index part) {
+      index* to = col_at_.data() + part * m;
+      each(part, [&](index i, index k) {
+        const index here = to[T.idx[k]]++;
+        col_idx_[here] = static_cast<std::int32_t>(i);
+        col_val_[here] = T.val[k];
+      });
+    });
+    return view();
   }
 
   void add_parts(index count, index m, double* out) {
@@ -486,7 +474,7 @@ class Backend {
   Buffer<double> parts_, sums_, q_;
   Buffer<std::int32_t> idx_;
   Buffer<double> val_;
-  Buffer<index> begin_, end_, col_begin_;
+  Buffer<index> begin_, end_, col_begin_, col_at_;
   Buffer<std::int32_t> col_idx_;
   Buffer<double> col_val_, scratch_;
   bool transposed_ = false;

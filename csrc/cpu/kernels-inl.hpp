@@ -302,20 +302,23 @@ struct Block {
     // Relative to the row of the updated plan, or to T_ij = a_i e_ij itself without an update.
     const TE cut = static_cast<TE>(A.update ? k.threshold * sum : scale > 0 ? k.threshold / scale : __builtin_inf());
     index at = k.begin[i + r] - k.base;
+    constexpr index W = lanes<TE>, G = 4;
     const index m = A.geo.m;
-    for (index j = 0; j < m; j += 32) {
-      const index len = m - j < 32 ? m - j : 32;
-      TE best = 0;
-#pragma omp simd reduction(max : best)
-      for (index l = 0; l < len; ++l) best = v[j + l] > best ? v[j + l] : best;
-      if (best > cut) {
-        for (index l = 0; l < len; ++l) {
-          if (v[j + l] > cut) {
-            if (at < k.capacity) {
-              k.idx[at] = static_cast<std::int32_t>(j + l);
-              k.val[at] = scale * v[j + l];
-            }
-            ++at;
+    for (index j0 = 0; j0 < m; j0 += G * W) {  // rows are padded with zeros to whole vectors
+      Vec<TE> best{};
+      for (index j = j0; j < j0 + G * W && j < m; j += W) best = load(v + j) > best ? load(v + j) : best;
+      if (!any_above<TE>(best, cut)) continue;
+      for (index j = j0; j < j0 + G * W && j < m; j += W) {
+        if (at + W <= k.capacity) {
+          at += pack_above<TE>(load(v + j), cut, scale, j, k.idx + at, k.val + at);
+        } else {
+          std::int32_t idx[W];
+          double val[W];
+          const index count = pack_above<TE>(load(v + j), cut, scale, j, idx, val);
+          for (index l = 0; l < count; ++l, ++at) {
+            if (at >= k.capacity) continue;
+            k.idx[at] = idx[l];
+            k.val[at] = val[l];
           }
         }
       }
@@ -644,6 +647,37 @@ void add_rows(const double* rows, index count, index stride, index j0, index j1,
   }
 }
 
+// ---------------------------------------------------------------- kept entries
+
+// out_i = sum_k val_k x[idx_k] over the entries of row i (val_k^2 for `square`): one gather and
+// 12 bytes read an entry.
+template <bool square>
+void kept_product(const Entries& T, const double* x, double* out, index i0, index i1) {
+  constexpr index W = lanes<double>;
+  for (index i = i0; i < i1; ++i) {
+    Vec<double> s0{}, s1{};
+    index k = T.begin[i];
+    const index end = T.end[i];
+    const auto term = [&](index at) {
+      const Vec<double> v = load(T.val + at);
+      return (square ? v * v : v) * gather(x, T.idx + at);
+    };
+    for (; k + 2 * W <= end; k += 2 * W) {
+      s0 += term(k);
+      s1 += term(k + W);
+    }
+    if (k + W <= end) {
+      s0 += term(k);
+      k += W;
+    }
+    if (k < end) {
+      const Vec<double> v = load_some(T.val + k, end - k);
+      s1 += (square ? v * v : v) * gather_some(x, T.idx + k, end - k);
+    }
+    out[i] = reduce<double>(s0 + s1);
+  }
+}
+
 // ---------------------------------------------------------------- limits of the machine
 
 template <class T>
@@ -724,6 +758,8 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.stats[1] = L::stats<double>;
   k.slack[0] = L::slack<float>;
   k.slack[1] = L::slack<double>;
+  k.kept_product[0] = L::kept_product<false>;
+  k.kept_product[1] = L::kept_product<true>;
   k.exp = L::exp_array;
   k.log = L::log_array;
   k.dots = L::dots;

@@ -24,6 +24,14 @@ struct KeptView {
   index* end;         // (n)
 };
 
+// Sparse rows: entries [begin_i, end_i).
+struct Entries {
+  const std::int32_t* idx;
+  const double* val;
+  const index* begin;
+  const index* end;
+};
+
 // e_ij = exp(phi_i + h_j - (C_ij - shift)/reg), row by row.
 struct PassArgs {
   Geometry geo;
@@ -95,6 +103,7 @@ struct Kernels {
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
   void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
   void (*slack[2])(const SlackArgs&, index i0, index i1);
+  void (*kept_product[2])(const Entries&, const double* x, double* out, index i0, index i1);  // [squared]
   void (*exp)(const double* x, double* out, index n);
   void (*log)(const double* x, double* out, index n);  // of max(x, 2^-1022)
   void (*dots)(const double* w, const double* v, const double* const* d, int count, index n, double* out);

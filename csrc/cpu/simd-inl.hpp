@@ -3,8 +3,10 @@
 #pragma once
 #include "core/types.hpp"
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
+#endif
+#if defined(__AVX512F__)
 #define OT_VEC 64
 #elif defined(__AVX__)
 #define OT_VEC 32
@@ -67,11 +69,90 @@ inline void add_to(double* p, Vec<float> v) {
   add_to(p + lanes<double>, load_f64(x + lanes<double>));
 }
 
+// x[idx[0]], x[idx[1]], ...
+inline Vec<double> gather(const double* x, const std::int32_t* idx) {
+#if OT_VEC == 64
+  return (Vec<double>)_mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx)), x, 8);
+#elif defined(__AVX2__)
+  return (Vec<double>)_mm256_i32gather_pd(x, _mm_loadu_si128(reinterpret_cast<const __m128i*>(idx)), 8);
+#else
+  Vec<double> v;
+  for (index l = 0; l < lanes<double>; ++l) v[l] = x[idx[l]];
+  return v;
+#endif
+}
+
+// The first `count` lanes, zero beyond.
+inline Vec<double> load_some(const double* p, index count) {
+#if OT_VEC == 64
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1 << count) - 1), p);
+#else
+  Vec<double> v{};
+  for (index l = 0; l < count; ++l) v[l] = p[l];
+  return v;
+#endif
+}
+inline Vec<double> gather_some(const double* x, const std::int32_t* idx, index count) {
+#if OT_VEC == 64
+  const auto in = static_cast<__mmask8>((1 << count) - 1);
+  return (Vec<double>)_mm512_mask_i32gather_pd(_mm512_setzero_pd(), in, _mm256_maskz_loadu_epi32(in, idx), x, 8);
+#else
+  Vec<double> v{};
+  for (index l = 0; l < count; ++l) v[l] = x[idx[l]];
+  return v;
+#endif
+}
+
+// Whether any lane of v is above cut.
+template <class T>
+inline bool any_above(Vec<T> v, T cut) {
+#if OT_VEC == 64
+  if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(cut), _CMP_GT_OQ) != 0;
+  else return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(cut), _CMP_GT_OQ) != 0;
+#else
+  bool any = false;
+  for (index l = 0; l < lanes<T>; ++l) any |= v[l] > cut;
+  return any;
+#endif
+}
+
+// The lanes of v above cut go to val, times scale, and j + lane to idx. Returns their number;
+// whole vectors are written.
+template <class T>
+inline index pack_above(Vec<T> v, T cut, double scale, index j, std::int32_t* idx, double* val) {
+#if OT_VEC == 64
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i at = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(j)));
+  if constexpr (sizeof(T) == 8) {
+    const __mmask8 in = _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(cut), _CMP_GT_OQ);
+    store(val, (Vec<double>)_mm512_maskz_compress_pd(in, (__m512d)v) * scale);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(idx), _mm256_maskz_compress_epi32(in, _mm512_castsi512_si256(at)));
+    return __builtin_popcount(in);
+  } else {
+    const __mmask16 in = _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(cut), _CMP_GT_OQ);
+    float x[lanes<float>];
+    store(x, (Vec<float>)_mm512_maskz_compress_ps(in, (__m512)v));
+    store(val, load_f64(x) * scale);
+    store(val + lanes<double>, load_f64(x + lanes<double>) * scale);
+    _mm512_storeu_si512(idx, _mm512_maskz_compress_epi32(in, at));
+    return __builtin_popcount(in);
+  }
+#else
+  index count = 0;
+  for (index l = 0; l < lanes<T>; ++l) {
+    idx[count] = static_cast<std::int32_t>(j + l);
+    val[count] = scale * static_cast<double>(v[l]);
+    count += v[l] > cut;
+  }
+  return count;
+#endif
+}
+
 // exp(t): t = k ln2 + r with k rounded by adding a magic number, a polynomial in r, and 2^k. The
 // error that one rounding of k ln2 leaves is eps |t|, which t itself carries. Exactly 0 below the
-// floor, never a denormal; large above the cap.
-inline constexpr double kFloor64 = -708.0, kCap64 = 709.0;
-inline constexpr float kFloor32 = -87.0f, kCap32 = 88.0f;
+// floor, which leaves room for a weight before products become denormal and cost a hundred cycles; large above the cap.
+inline constexpr double kFloor64 = -680.0, kCap64 = 709.0;
+inline constexpr float kFloor32 = -75.0f, kCap32 = 88.0f;
 
 #if defined(__AVX512F__)
 // k in steps of 1/16 (1/32): a table in registers takes over half of the polynomial, and vscalef

@@ -33,8 +33,8 @@ class Newton : Sinkhorn<B> {
         ones_(be.template buffer<double>(m_)),
         rows_(be.template buffer<double>(n_)),
         inverse_a_(be.template buffer<double>(n_)),
-        before_(be.template buffer<double>(m_)),
-        start_(be.template buffer<double>(m_)) {
+        phi_before_(be.template buffer<double>(n_)),
+        psi_before_(be.template buffer<double>(m_)) {
     double *ones = ones_.data(), *inverse_a = inverse_a_.data();
     const double* a = p.a;
     be.for_each(m_, [=](index j) { ones[j] = 1; });
@@ -73,31 +73,30 @@ class Newton : Sinkhorn<B> {
   }
 
  private:
-  // psi at the next reg by linear extrapolation of g/reg in 1/reg.
+  // The potentials at the next reg by linear extrapolation of phi and psi in 1/reg.
   void predict(double previous, double reg, double next) {
-    double *psi = psi_, *before = before_.data(), *start = start_.data();
     const bool known = previous > 0;
     const double t = known ? (1 / next - 1 / reg) / (1 / reg - 1 / previous) : 0, factor = reg / next;
-    be_.for_each(m_, [=](index j) {
-      const double now = psi[j];
-      const double guess = known ? now + t * (now - before[j]) : now * factor;
-      start[j] = std::min(1e300, std::max(-1e300, guess));
-      before[j] = now;
-      psi[j] = start[j];
-    });
-    double* phi = phi_;
-    be_.for_each(n_, [=](index i) { phi[i] = std::min(1e300, std::max(-1e300, phi[i] * factor)); });
+    const auto extrapolate = [&](index n, double* now, double* before) {
+      be_.for_each(n, [=](index i) {
+        const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
+        before[i] = now[i];
+        now[i] = std::min(1e300, std::max(-1e300, guess));
+      });
+    };
+    extrapolate(n_, phi_, phi_before_.data());
+    extrapolate(m_, psi_, psi_before_.data());
   }
 
-  // Kept entries a row beyond which Sinkhorn is cheaper: m/16 where many CG iterations are to come,
-  // m/4 on the way there.
+  // Kept entries a row beyond which Sinkhorn is cheaper: m/16, half of it on the way there; never
+  // more than 1024, so that memory stays O(n).
   Value descend(double reg, double tol, index most, Precision precision) {
     const double noise = precision == Precision::f32 ? 1e-7 : 1e-13;
     Kept kept;
     kept.threshold = threshold_;
-    kept.limit = std::max<index>(16, m_ / (final_ ? 16 : 4));
+    kept.limit = std::clamp<index>(m_ / (final_ ? 16 : 32), 32, 1024);
     Value v = evaluate(reg, psi_, precision, &kept);
-    index plain = 0;
+    index plain = 0, slow = 0;
     for (index k = 0; k < most && v.error > tol && !clock_.exhausted() && !stalled_; ++k) {
       if (kept.overflow && threshold_ < kThreshold) {  // it was lowered too far: back, and stay
         floor_ = threshold_ = 10 * threshold_;
@@ -137,9 +136,13 @@ class Newton : Sinkhorn<B> {
         mu_ = mu_ < 1e-5 ? 0 : 0.2 * mu_;
         if (clipped_) reach_ *= 2;
       }
-      // Newton steps that gain too little have lost edges that matter: keep more.
-      if (gained && !clipped_ && v.error > 0.5 * before.error && 3 * kept.nnz < kept.limit * n_)
-        threshold_ = std::max(threshold_ * 0.1, floor_);
+      // Newton steps that gain too little have lost edges that matter: keep more, or give way.
+      if (gained && !clipped_ && v.error > 0.5 * before.error) {
+        if (3 * kept.nnz < kept.limit * n_) threshold_ = std::max(threshold_ * 0.1, floor_);
+        else if (++slow == kSlow) kept.overflow = true;
+      } else {
+        slow = 0;
+      }
       plain = v.error < 0.99 * before.error ? 0 : plain + 1;
       stalled_ = plain > 60;
     }
@@ -198,12 +201,13 @@ class Newton : Sinkhorn<B> {
   }
 
   static constexpr index kMaxCg = 500;
+  static constexpr index kSlow = 3;          // slow steps in a row after which Sinkhorn takes over
   static constexpr double kResidual = 0.03;  // of the CG solve, in the L1 norm that the error is in
   static constexpr double kThreshold = 1e-4;
   bool clipped_ = false, dense_ = false, final_ = false;
   double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = 1e-14;
   Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;
-  Buffer<double> before_, start_;
+  Buffer<double> phi_before_, psi_before_;
 };
 
 }  // namespace ot
