@@ -5,7 +5,9 @@ from ._backends import info
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud
 from ._result import OTResult
+from ._sparse_result import SparseResult
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
+from .sparse import quadratic, sparsity_constrained
 
 __version__: str = _core.__version__
 
@@ -16,10 +18,13 @@ __all__ = [
     "InfeasibleError",
     "OTResult",
     "PointCloud",
+    "SparseResult",
     "Status",
     "__version__",
     "entropic_map",
     "info",
+    "quadratic",
     "sinkhorn",
     "sinkhorn_path",
+    "sparsity_constrained",
 ]

@@ -70,6 +70,25 @@ def sns(
     steps: int,
     density: float,
 ) -> dict[str, Any]: ...
+def sparse(
+    geometry: Geometry,
+    a: Vector,
+    b: Vector,
+    reg: float,
+    range: float,
+    f: Vector,
+    g: Vector,
+    tol: float,
+    max_iter: int,
+    time_limit: float,
+    threads: int,
+    callback: Callback | None,
+    *,
+    warm: bool,
+    by_rows: bool,
+    max_nz: int | None,
+    semi_dual: bool,
+) -> dict[str, Any]: ...
 def marginals(
     geometry: Geometry,
     a: Vector,

@@ -1,5 +1,6 @@
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_geometry.hpp"
+#include "bindings/bind_sparse.hpp"
 
 namespace ot::bindings {
 
@@ -57,6 +58,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.attr("__version__") = OT_VERSION;
   bindings::bind_geometry(module);
   bindings::bind_entropic(module);
+  bindings::bind_sparse(module);
   module.def("isa", [] { return std::string(cpu::kernels().name); });
   module.def("isa_built", [] { return cpu::levels_built(); });
   module.def("default_threads", [] { return cpu::default_threads(); });

@@ -726,6 +726,8 @@ double read(const double* x, index n) {
 
 }  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
 
+#include "cpu/sparse-inl.hpp"
+
 namespace ot::cpu {
 
 // Constant initialisation: no code of this level runs before the dispatcher has chosen it.
@@ -754,6 +756,8 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.cost_rows[1] = L::cost_rows<double>;
   k.stats[0] = L::stats<float>;
   k.stats[1] = L::stats<double>;
+  k.slack[0] = L::slack<float>;
+  k.slack[1] = L::slack<double>;
   k.kept_product[0] = L::kept_product<false>;
   k.kept_product[1] = L::kept_product<true>;
   k.exp = L::exp_array;

@@ -76,6 +76,16 @@ struct MinArgs {
   void* work;
 };
 
+// Entries with f_i + g_j - (C_ij - shift) > -margin go to kept, with C_ij - shift as their value.
+struct SlackArgs {
+  Geometry geo;
+  const double* f;  // (n)
+  const double* g;  // (m)
+  double margin;
+  KeptView* kept;
+  void* work;
+};
+
 struct Stats {
   double min, max;  // over finite entries
   index nan, neg_inf, pos_inf;
@@ -92,6 +102,7 @@ struct Kernels {
   void (*cost_apply[2])(const Geometry&, const double* w, double* out, void* work, index i0, index i1);
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
   void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
+  void (*slack[2])(const SlackArgs&, index i0, index i1);
   void (*kept_product[2])(const Entries&, const double* x, double* out, index i0, index i1);  // [squared]
   void (*exp)(const double* x, double* out, index n);
   void (*log)(const double* x, double* out, index n);  // of max(x, 2^-1022)

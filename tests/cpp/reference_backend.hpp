@@ -9,6 +9,7 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/slack.hpp"
 
 namespace ot {
 
@@ -140,6 +141,26 @@ class ReferenceBackend {
     }
   }
 
+  void candidates(const Geometry& g, const double* f, const double* h, double margin, index limit, Candidates& to) {
+    std::vector<std::int32_t> idx;
+    std::vector<double> found;
+    to.begin.reserve(g.n + 1);
+    for (index i = 0; i < g.n; ++i) {
+      to.begin[i] = static_cast<index>(idx.size());
+      for (index j = 0; j < g.m; ++j)
+        if (f[i] + (h[j] - static_cast<double>(cost(g, i, j))) > -margin) {
+          idx.push_back(static_cast<std::int32_t>(j));
+          found.push_back(static_cast<double>(cost(g, i, j)));
+        }
+    }
+    to.begin[g.n] = to.nnz = static_cast<index>(idx.size());
+    to.overflow = to.nnz > limit;
+    to.idx.reserve(to.nnz);
+    to.cost.reserve(to.nnz);
+    std::copy(idx.begin(), idx.end(), to.idx.data());
+    std::copy(found.begin(), found.end(), to.cost.data());
+  }
+
   void cost_apply(const Geometry& g, const double* w, double* out) {
     for (index i = 0; i < g.n; ++i) {
       Real sum = 0;
@@ -245,5 +266,6 @@ class ReferenceBackend {
 };
 
 static_assert(Backend<ReferenceBackend>);
+static_assert(SlackBackend<ReferenceBackend>);
 
 }  // namespace ot

@@ -164,6 +164,45 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
   });
 }
 
+TEST_CASE_TEMPLATE("candidates", Type, OT_TESTED) {
+  everywhere<Type>([](auto& be, auto& ref, const auto& p) {
+    Vector f(size(p.n)), g(size(p.m));
+    for (index i = 0; i < p.n; ++i) f[size(i)] = p.a[size(i)] > 0 ? p.reg * (p.phi[size(i)] + 1) : -kInf;
+    for (index j = 0; j < p.m; ++j) g[size(j)] = p.b[size(j)] > 0 ? p.reg * p.psi[size(j)] : -kInf;
+    const double tol = 4 * p.tolerance(Precision::f64) * p.range;
+    for (const double margin : {0.0, 2 * p.reg, kInf}) {
+      CAPTURE(margin);
+      Candidates got, want;
+      be.candidates(geometry<Type>(p), f.data(), g.data(), margin, p.n * p.m, got);
+      ref.candidates(plain(p), f.data(), g.data(), kInf, p.n * p.m, want);  // all that is allowed
+      CHECK_FALSE(got.overflow);
+      index misplaced = 0, k = 0;
+      Vector cost, cost_want;
+      for (index i = 0; i < p.n; ++i) {
+        REQUIRE(got.begin[i] == k);
+        for (index e = want.begin[i]; e < want.begin[i + 1]; ++e) {
+          const index j = want.idx[e];
+          const double s = f[size(i)] + g[size(j)] - want.cost[e];
+          const bool in = k < got.begin[i + 1] && got.idx[k] == j;
+          if (in) {
+            cost.push_back(got.cost[k++]);
+            cost_want.push_back(want.cost[e]);
+          }
+          if (std::isinf(margin) || std::fabs(s + margin) > 2 * tol) misplaced += in != (s > -margin);  // else either
+        }
+        misplaced += k != got.begin[i + 1];
+      }
+      CHECK(misplaced == 0);
+      CHECK(got.nnz == k);
+      check_close(cost, cost_want, 4 * p.tolerance(Precision::f64), tol);
+      if (got.nnz > 0) {
+        be.candidates(geometry<Type>(p), f.data(), g.data(), margin, got.nnz - 1, got);
+        CHECK(got.overflow);
+      }
+    }
+  });
+}
+
 TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
   std::vector<Spec> specs = dense_specs();
   specs.push_back({.n = 600, .m = 481});  // enough entries for several threads
