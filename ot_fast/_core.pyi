@@ -27,7 +27,7 @@ class Stats(TypedDict):
 Callback = Callable[[dict[str, Any]], object]
 
 def dense(C: Floats, shift: float = 0.0) -> Geometry: ...
-def points(x: Floats, y: Floats, cost: str) -> Geometry: ...
+def points(x: Floats, y: Floats, cost: str, p: float = 2.0) -> Geometry: ...
 def stats(geometry: Geometry, threads: int = 0) -> Stats: ...
 def c_transform(
     geometry: Geometry, g: Vector, weight: Vector, threads: int = 0
@@ -52,6 +52,8 @@ def sinkhorn(
     newton: bool,
     kernel: str,
     warm: bool,
+    rho: float = ...,
+    symmetric: bool = False,
 ) -> dict[str, Any]: ...
 def sns(
     geometry: Geometry,
@@ -79,6 +81,15 @@ def marginals(
     f64: bool,
     threads: int = 0,
 ) -> tuple[Vector, Vector, Vector]: ...
+def gradient(
+    geometry: Geometry,
+    a: Vector,
+    reg: float,
+    phi: Vector,
+    h: Vector,
+    rho: float,
+    threads: int = 0,
+) -> tuple[Vector, Vector]: ...
 def softmin(geometry: Geometry, reg: float, h: Vector, threads: int = 0) -> Vector: ...
 def plan_rows(
     geometry: Geometry,

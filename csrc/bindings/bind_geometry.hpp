@@ -87,14 +87,16 @@ inline Cost cost_of(const std::string& name) {
   if (name == "euclidean") return Cost::euclidean;
   if (name == "cityblock") return Cost::cityblock;
   if (name == "cosine") return Cost::cosine;
+  if (name == "power") return Cost::power;
   throw py::value_error("unknown cost " + name);
 }
 
-inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::array& y, const std::string& cost) {
+inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::array& y, const std::string& cost, double p) {
   auto handle = std::make_unique<GeometryHandle>();
   Geometry& g = handle->view;
   g.kind = Kind::points;
   g.cost = cost_of(cost);
+  g.p = p;
   g.dtype = dtype_of(x);
   if (dtype_of(y) != g.dtype || x.ndim() != 2 || y.ndim() != 2 || x.shape(1) != y.shape(1) ||
       !(x.flags() & py::array::c_style) || !(y.flags() & py::array::c_style))
@@ -112,7 +114,7 @@ inline void bind_geometry(py::module_& module) {
     return py::make_tuple(h.view.n, h.view.m);
   });
   module.def("dense", dense, py::arg("C"), py::arg("shift") = 0.0);
-  module.def("points", points, py::arg("x"), py::arg("y"), py::arg("cost"));
+  module.def("points", points, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("p") = 2.0);
 
   module.def(
       "stats",

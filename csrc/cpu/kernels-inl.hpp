@@ -42,6 +42,13 @@ struct EuclideanDifference : SquaredDifference {
     for (index j = 0; j < len; ++j) c[j] = sizeof(T) == 8 ? __builtin_sqrt(c[j]) : __builtin_sqrtf(c[j]);
   }
 };
+struct PowerDifference : SquaredDifference {
+  template <class T>
+  static void epilog(const Geometry& g, index, index, index len, T* c) {
+    constexpr index W = lanes<double>;
+    for (index j = 0; j < len; j += W) store_as(c + j, power(load_f64(c + j), 0.5 * g.p));  // whole panels are there
+  }
+};
 struct AbsoluteDifference {
   template <class V, class T>
   static V core(V acc, T x, V y) {
@@ -133,6 +140,7 @@ struct Tiles {
         return tile_of_points<T, SquaredDifference, 0>;
       case Cost::euclidean: return tile_of_points<T, EuclideanDifference, 0>;
       case Cost::cityblock: return tile_of_points<T, AbsoluteDifference, 0>;
+      case Cost::power: return tile_of_points<T, PowerDifference, 0>;
       default: return tile_of_points<T, CosineProduct, 0>;
     }
   }
@@ -326,6 +334,82 @@ struct Block {
     k.end[i + r] = k.base + at;
   }
 
+  // sum_j w_r e_rj dc(x_i, y_j)/dx_i = sum_j W_rj pull(x_i - y_j): d differences and products an entry.
+  void gradient(index i, index rows, const double* w) const {
+    const Geometry& g = A.geo;
+    for (index r = 0; r < rows * g.d; ++r) A.gradient[i * g.d + r] = 0;
+    const bool norm = g.cost == Cost::euclidean || g.cost == Cost::power;
+    const double p = g.cost == Cost::power ? g.p : 1, half = 0.5 * p - 1;
+    constexpr index W = lanes<double>, P = kPanel / sizeof(TC);
+    alignas(64) double weight[kRows * kTile];
+    for (index r0 = 0; r0 < rows; r0 += kRows) {
+      const index some = rows - r0 < kRows ? rows - r0 : kRows;
+      for_tiles(g.m, [&](index j, index len) {
+        const index whole = round_up(len, P);
+        // The weights W: dc/dx = p |x - y|^(p - 2) (x - y) for powers of the norm, 0 where x = y.
+        if (norm) tile_of_points<TC, SquaredDifference, 0>(g, i + r0, some, j, len, tiles.buffer);
+        for (index r = 0; r < kRows; ++r) {
+          double* to = weight + r * kTile;
+          const double scale = r >= some ? 0 : g.cost == Cost::sqeuclidean ? 2 * w[r0 + r] : p * w[r0 + r];
+          for (index l = 0; l < whole; ++l) to[l] = l < len && r < some ? scale * row(r0 + r)[j + l] : 0;
+          if (norm && r < some)
+            for (index l = 0; l < whole; l += W)
+              store(to + l, load(to + l) * power(load_f64(tiles.buffer + r * kTile + l), half));
+        }
+        double* out = A.gradient + (i + r0) * g.d;
+        if (g.cost == Cost::cityblock) pull<Sign>(i + r0, some, j, whole, weight, out);
+        else pull<Identity>(i + r0, some, j, whole, weight, out);
+      });
+      if (g.cost == Cost::cosine)
+        for (index r = r0; r < r0 + some; ++r) project(i + r);
+    }
+  }
+
+  struct Identity {
+    static Vec<double> of(Vec<double> z) { return z; }
+  };
+  struct Sign {
+    static Vec<double> of(Vec<double> z) {
+      const Vec<double> one = splat(1.0), zero{};
+      return z > 0 ? one : z < 0 ? -one : zero;
+    }
+  };
+
+  // out_rk += sum_j W_rj pull(x_rk - y_jk) over one tile.
+  template <class Pull>
+  void pull(index i, index rows, index j, index len, const double* weight, double* out) const {
+    constexpr index W = lanes<double>, P = kPanel / sizeof(TC);
+    const index d = A.geo.d;
+    const TC* y = static_cast<const TC*>(A.geo.yt) + j * d;
+    const TC* x[kRows];
+    for (index r = 0; r < kRows; ++r) x[r] = static_cast<const TC*>(A.geo.x) + (i + (r < rows ? r : 0)) * d;
+    for (index k = 0; k < d; ++k) {
+      Vec<double> acc[kRows] = {};
+      double xr[kRows];
+      for (index r = 0; r < kRows; ++r) xr[r] = x[r][k];
+      for (index l0 = 0; l0 < len; l0 += P)
+        for (index l = 0; l < P; l += W) {
+          const Vec<double> yv = load_f64(y + l0 * d + k * P + l);
+#pragma GCC unroll 4
+          for (index r = 0; r < kRows; ++r) acc[r] += load(weight + r * kTile + l0 + l) * Pull::of(xr[r] - yv);
+        }
+      for (index r = 0; r < rows; ++r) out[r * d + k] += reduce<double>(acc[r]);
+    }
+  }
+
+  // Only what turns a normalised point matters to the cosine.
+  void project(index i) const {
+    const index d = A.geo.d;
+    const TC* x = static_cast<const TC*>(A.geo.x) + i * d;
+    double* out = A.gradient + i * d;
+    double along = 0, square = 0;
+    for (index k = 0; k < d; ++k) {
+      along += out[k] * x[k];
+      square += static_cast<double>(x[k]) * x[k];
+    }
+    for (index k = 0; k < d; ++k) out[k] -= along / square * x[k];
+  }
+
   void add_columns(index rows, const double* w) const {
     for (index r0 = 0; r0 < rows; r0 += kRows) {
       const index some = rows - r0 < kRows ? rows - r0 : kRows;
@@ -349,9 +433,13 @@ void pass(const PassArgs& A, index i0, index i1) {
       w[r] = A.a[k];
       if (A.update) {
         if (!(sum[r] > Range<TE>::low && sum[r] < Range<TE>::high)) sum[r] = block.restabilised(i, r);
-        if (sum[r] > 0) {
+        if (sum[r] > 0 && A.damp == 1) {
           A.phi[k] -= __builtin_log(sum[r]);
           w[r] /= sum[r];
+        } else if (sum[r] > 0) {
+          const double before = A.phi[k];
+          A.phi[k] = A.damp * (before - __builtin_log(sum[r]));
+          w[r] *= __builtin_exp(A.phi[k] - before);
         }
       }
       if (A.cost) A.cost[k] = block.cost_of_row(i, r);
@@ -361,6 +449,7 @@ void pass(const PassArgs& A, index i0, index i1) {
       }
     }
     if (A.col) block.add_columns(rows, w);
+    if (A.gradient) block.gradient(i, rows, w);
   }
 }
 
