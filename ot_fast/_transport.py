@@ -19,6 +19,7 @@ from ._geometry import PointCloud
 Vector = NDArray[np.float64]
 
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
+STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
 FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
 
 
@@ -43,6 +44,7 @@ class Transport:
         rho: float = math.inf,
         symmetric: bool = False,
         g: Vector | None = None,
+        f: Vector | None = None,
     ) -> None:
         self.cloud, self.a, self.b = cloud, a, b
         self.reg, self.rho, self.tol, self.symmetric = reg, rho, tol, symmetric
@@ -50,9 +52,16 @@ class Transport:
         self._core_reg = math.ldexp(reg, -cloud.exponent)
         self._core_rho = math.ldexp(rho, -cloud.exponent)
         n, m = cloud.shape
-        self.phi: Vector = np.full(n, np.nan)
-        self.psi: Vector = np.zeros(m) if g is None else g / reg
+        cold = g is None
+        # Where nothing is known the solver starts at a reg that needs no stabiliser.
+        self.phi: Vector = np.zeros(n) if cold and not symmetric else np.full(n, np.nan)
+        if f is not None:
+            self.phi = f / reg
+        self.psi: Vector = np.zeros(m) if cold else g / reg
         size = n * m
+        handle = cloud.handle
+        if cloud.x.shape[1] >= 8 and size <= STORED_COST:
+            handle = core.dense(core.cost_matrix(handle, threads))
         kernel = "none"
         if math.isinf(rho) and min(n, m) > 1:
             kernel = (
@@ -63,7 +72,7 @@ class Transport:
                 else "none"
             )
         outcome = core.sinkhorn(
-            cloud.handle,
+            handle,
             a,
             b,
             self._core_reg,
@@ -184,7 +193,7 @@ class WarmStart:
                   **options: Any) -> Transport:  # fmt: skip
         """The term of this name, started from its last potentials."""
         last = self._last.get(name)
-        g, extra = None, 0
+        f, g, extra = None, None, 0
         if last is not None:
             old = last.cloud
             fits = (old.cost, old.p, old.dtype) == (cloud.cost, cloud.p, cloud.dtype)
@@ -194,9 +203,11 @@ class WarmStart:
                 return last
             if same_y:
                 g = last.g
+                if old.shape == cloud.shape:  # a guess that the first pass replaces
+                    f = last.f
             elif fits and old.x.shape[1] == cloud.x.shape[1]:
                 g, extra = last.extended(cloud.y), 1
-        new = Transport(cloud, a, b, reg, g=g, **options)
+        new = Transport(cloud, a, b, reg, g=g, f=f, **options)
         passes = new.n_iter + extra
         if g is None:
             self._cold[name] = passes

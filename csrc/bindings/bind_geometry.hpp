@@ -36,12 +36,10 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   T* yt = reinterpret_cast<T*>(h.yt.data());
   std::vector<double> centre(static_cast<std::size_t>(d), 0.0);
   if (expand)
-    for (index k = 0; k < d; ++k) {
-      double s = 0;
-      for (index i = 0; i < n; ++i) s += xs[i * d + k] / static_cast<double>(n + m);
-      for (index j = 0; j < m; ++j) s += ys[j * d + k] / static_cast<double>(n + m);
-      centre[static_cast<std::size_t>(k)] = s;
-    }
+    for (const auto& [points, count] : {std::pair{xs, n}, std::pair{ys, m}})
+      for (index i = 0; i < count; ++i)
+        for (index k = 0; k < d; ++k)
+          centre[static_cast<std::size_t>(k)] += points[i * d + k] / static_cast<double>(n + m);
   const auto scale = [&](const T* p) {
     if (g.cost != Cost::cosine) return 1.0;
     double s = 0;
@@ -57,8 +55,9 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   const auto y_at = [&](index j, index k) -> T& { return yt[j / P * P * d + k * P + j % P]; };
   for (index j = 0; j < m; ++j) {
     const double s = scale(ys + j * d);
+    T* to = &y_at(j, 0);
     for (index k = 0; k < d; ++k)
-      y_at(j, k) = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
+      to[k * P] = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
   if (expand) {
     h.xx = Buffer<char>(n * static_cast<index>(sizeof(T)));
