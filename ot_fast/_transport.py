@@ -18,6 +18,7 @@ from ._geometry import PointCloud
 
 Vector = NDArray[np.float64]
 
+ON_FAIL = ("warn", "raise", "ignore")
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
 STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
 FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
@@ -242,18 +243,15 @@ class Given:
         return Transport(cloud, a, b, reg, g=self.potentials.get(name), **options)
 
 
-def options_of(
-    tol: Any, max_iter: Any, threads: Any, on_fail: Any
-) -> tuple[dict[str, Any], str]:
-    """Validated keyword arguments of a Transport, and what to do when it does not converge."""
-    out = {
+def options_of(tol: Any, max_iter: Any, threads: Any) -> dict[str, Any]:
+    """Validated keyword arguments of a Transport."""
+    return {
         "tol": 1e-6 if tol is None else _validate.real(tol, "tol", positive=False),
         "max_iter": 100_000
         if max_iter is None
         else _validate.integer(max_iter, "max_iter", least=1),
         "threads": _validate.thread_count(threads),
     }
-    return out, _validate.choice(on_fail, "on_fail", ("warn", "raise", "ignore"))
 
 
 def clouds_of(x: Any, y: Any, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:

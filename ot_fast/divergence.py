@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from . import _validate
 from ._geometry import PointCloud, checked_cost
 from ._transport import (
+    ON_FAIL,
     Given,
     Transport,
     WarmStart,
@@ -177,11 +179,44 @@ def sinkhorn_divergence(
     >>> round(d.value, 6), d.gradient_x.sum(0).round(4)
     (9.0, array([-6., -0.]))
     """
+    on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
+    q = _problem(x, y, a, b, reg, cost, p, unbalanced, tol, max_iter, threads)
+    start = _start(init, *q.cloud.shape)
+    xy = start.transport("xy", q.cloud, q.a, q.b, q.reg, **q.options)
+    own = [
+        start.transport(
+            label,
+            PointCloud.of_checked(v, v, q.cloud.cost, q.cloud.p),
+            w,
+            w,
+            q.reg,
+            symmetric=True,
+            **q.options,
+        )
+        for label, v, w in (("xx", q.cloud.x, q.a), ("yy", q.cloud.y, q.b))
+    ]
+    result = SinkhornDivergence(xy, own[0], own[1], q.mass)
+    report([xy, *own], "sinkhorn_divergence", on_fail, result)
+    return result
+
+
+@dataclass
+class _Problem:
+    cloud: PointCloud
+    a: Vector
+    b: Vector
+    mass: float
+    reg: float
+    options: dict[str, Any]
+
+
+def _problem(x: Any, y: Any, a: Any, b: Any, reg: Any, cost: Any, p: Any, unbalanced: Any,
+             tol: Any, max_iter: Any, threads: Any) -> _Problem:  # fmt: skip
     name, power = checked_cost(cost, p)
     xs, ys = clouds_of(x, y, ("x", "y"))
     n, m = len(xs), len(ys)
     reg = _validate.real(reg, "reg", positive=True)
-    options, on_fail = options_of(tol, max_iter, threads, on_fail)
+    options = options_of(tol, max_iter, threads)
     if unbalanced is None:
         wa, wb, mass, _ = _validate.marginals(a, b, n, m)
     else:
@@ -190,16 +225,65 @@ def sinkhorn_divergence(
         wb = np.full(m, 1.0 / m) if b is None else _validate.weights(b, "b", m)[0]
         mass = 1.0
     cloud = PointCloud.checked(xs, ys, name, power, ("x", "y"))
-    start = _start(init, n, m)
-    xy = start.transport("xy", cloud, wa, wb, reg, **options)
-    own = [
-        start.transport(
-            label, PointCloud.of_checked(v, v, name, power), w, w, reg, symmetric=True, **options
-        )
-        for label, v, w in (("xx", xs, wa), ("yy", ys, wb))
-    ]
-    result = SinkhornDivergence(xy, own[0], own[1], mass)
-    report([xy, *own], "sinkhorn_divergence", on_fail, result)
+    return _Problem(cloud, wa, wb, mass, reg, options)
+
+
+class EntropicCost:
+    """W(x, y) = min <C,P> + reg KL(P | a (x) b), and its gradients."""
+
+    def __init__(self, xy: Transport, mass: float) -> None:
+        self._xy, self._mass = xy, mass
+        # KL(P | a (x) b) at mass M, where a (x) b has mass M^2.
+        terms = mass * mass - mass - mass * math.log(mass)
+        self.value = mass * xy.value + xy.reg * terms
+
+    @property
+    def gradient_x(self) -> Vector:
+        return self._mass * self._xy.gradient_x
+
+    @property
+    def gradient_y(self) -> Vector:
+        return self._mass * self._xy.gradient_y
+
+    @property
+    def gradient_a(self) -> Vector:
+        return self._weights(self._xy.f, self._xy.b)
+
+    @property
+    def gradient_b(self) -> Vector:
+        return self._weights(self._xy.g, self._xy.a)
+
+    def _weights(self, f: Vector, other: Vector) -> Vector:
+        rho, reg = self._xy.rho, self._xy.reg
+        if math.isinf(rho):
+            return f
+        left = np.expm1(-f / rho)
+        return reg * (float(other.sum()) - 1 - left) - rho * left
+
+
+def entropic_cost(
+    x: Any,
+    y: Any,
+    a: Any = None,
+    b: Any = None,
+    *,
+    reg: Any,
+    cost: str = "sqeuclidean",
+    p: float | None = None,
+    unbalanced: float | None = None,
+    init: Any = None,
+    tol: float | None = None,
+    max_iter: int | None = None,
+    threads: int | None = None,
+    on_fail: str = "warn",
+) -> EntropicCost:
+    """The cross term of :func:`sinkhorn_divergence` alone, with its arguments."""
+    on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
+    q = _problem(x, y, a, b, reg, cost, p, unbalanced, tol, max_iter, threads)
+    start = _start(init, *q.cloud.shape)
+    xy = start.transport("xy", q.cloud, q.a, q.b, q.reg, **q.options)
+    result = EntropicCost(xy, q.mass)
+    report([xy], "sinkhorn_clouds", on_fail, result)
     return result
 
 

@@ -12,6 +12,7 @@ from . import _validate
 from ._backends import core
 from ._geometry import PointCloud, checked_cost
 from ._transport import (
+    ON_FAIL,
     Given,
     Transport,
     WarmStart,
@@ -32,6 +33,8 @@ class MongeGap:
         The gap.
     gradient : ndarray, shape (n, d)
         Its gradient in Tx, in the dtype of the points; one pass over the costs, on first access.
+    gradient_x : ndarray, shape (n, d)
+        Its gradient in x, likewise.
     displacement : float
         ``mean_i c(x_i, T x_i)``.
     transport : float
@@ -70,6 +73,15 @@ class MongeGap:
         if len(self._terms) > 1:  # half of W(Tx, Tx), whose two sides pull alike
             out = out + self._terms[1].gradient_x
         return out.astype(self._terms[0].cloud.dtype, copy=False)
+
+    @property
+    def gradient_x(self) -> NDArray[Any]:
+        x, y = self._terms[0].cloud.y, self._terms[0].cloud.x
+        out = paired(y, x, self._terms[0].cloud.cost, self._terms[0].cloud.p)[1] / len(x)
+        out = out - self._terms[0].gradient_y
+        if len(self._terms) > 1:
+            out = out + self._terms[2].gradient_x
+        return out.astype(x.dtype, copy=False)
 
     @property
     def potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -163,7 +175,8 @@ def monge_gap(
     n = len(xs)
     if len(ys) != n:
         raise ValueError(f"x and Tx must have as many points; got {n} and {len(ys)}")
-    options, on_fail = options_of(tol, max_iter, threads, on_fail)
+    on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
+    options = options_of(tol, max_iter, threads)
     # Rows are the images: their gradient needs P with exact rows, and sums over columns.
     cloud = PointCloud.checked(ys, xs, name, power, ("Tx", "x"))
     w = np.full(n, 1.0 / n)
