@@ -182,7 +182,8 @@ class PointCloud:
 
     def _load(self) -> None:
         # Points scaled by an exact power of two, so that costs neither over- nor underflow.
-        reach = max(float(np.abs(self.x).max()), float(np.abs(self.y).max()))
+        bounds = core.bounds(self.x), core.bounds(self.y)
+        reach = max(float(np.abs(b).max()) for b in bounds)
         limit = 2.0**40 if self.dtype == np.float32 else 2.0**400
         power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
         if self.cost == "power" and power:
@@ -193,7 +194,7 @@ class PointCloud:
         self.power = 0 if self.cost == "cosine" else power
         self.exponent = self.power * (2 if self.cost == "sqeuclidean" else 1)
         px, py = (np.ldexp(self.x, -power), np.ldexp(self.y, -power)) if power else (self.x, self.y)
-        self.range = self.scale = self._bound(px, py)
+        self.range = self.scale = self._bound(*(np.ldexp(b, -power) for b in bounds))
         if not self.range < (1e38 if self.dtype == np.float32 else 1e300):
             raise ValueError(f"costs must stay within the range of {self.dtype}; rescale x and y")
         self.handle = core.points(px, py, self.cost, self.p)
@@ -202,8 +203,7 @@ class PointCloud:
         """The largest cost that the bounding boxes allow."""
         if self.cost == "cosine":
             return 2.0
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        side = np.maximum(x.max(0) - y.min(0), y.max(0) - x.min(0))
+        side = np.maximum(x[1] - y[0], y[1] - x[0])
         if self.cost == "cityblock":
             return float(side.sum())
         square = float(side @ side)

@@ -54,8 +54,8 @@ class Transport:
         self._core_rho = math.ldexp(rho, -cloud.exponent)
         n, m = cloud.shape
         cold = g is None
-        # Where nothing is known the solver starts at a reg that needs no stabiliser.
-        self.phi: Vector = np.zeros(n) if cold and not symmetric else np.full(n, np.nan)
+        # Where nothing is known the solver starts at a reg, or a diagonal, that needs no stabiliser.
+        self.phi: Vector = np.zeros(n) if cold else np.full(n, np.nan)
         if f is not None:
             self.phi = f / reg
         self.psi: Vector = np.zeros(m) if cold else g / reg
@@ -64,7 +64,8 @@ class Transport:
         if cloud.x.shape[1] >= 8 and size <= STORED_COST:
             handle = core.dense(core.cost_matrix(handle, threads))
         kernel = "none"
-        if math.isinf(rho) and min(n, m) > 1:
+        # Symmetric solves to a few digits end before a kernel has paid for itself.
+        if math.isinf(rho) and min(n, m) > 1 and not (symmetric and tol >= 1e-4):
             kernel = (
                 "float64"
                 if size <= FLOAT64_KERNEL
@@ -159,7 +160,9 @@ class WarmStart:
     ``ot_fast.torch`` and ``ot_fast.jax``, at every step. Each term of each loss starts from the
     potentials of the last call: where the points they belong to are the same, as they are; on
     another batch, as the dual function that they define, evaluated at the new points (one pass,
-    counted). A term of which nothing has changed is not solved again.
+    counted). A term of which nothing has changed is not solved again. Whether that pays is
+    measured as it goes: now and then a term is solved from nothing, and where that takes fewer
+    passes (large reg, small batches) it stays with it.
 
     Attributes
     ----------
@@ -168,7 +171,7 @@ class WarmStart:
     passes : int
         Passes over the costs that they took, extensions included.
     saved : int
-        Passes saved, counting every term at what its first, cold solve took.
+        Passes saved, counting every solve at the mean of the cold ones of its term so far.
 
     Examples
     --------
@@ -183,40 +186,59 @@ class WarmStart:
 
     def __init__(self) -> None:
         self._last: dict[str, Transport] = {}
-        self._cold: dict[str, int] = {}
+        self._means: dict[str, dict[str, list[float]]] = {}  # name -> start -> passes, solves
         self.reset_counts()
 
     def reset_counts(self) -> None:
         """Start counting again; potentials stay."""
         self.solves = self.passes = self.saved = 0
 
+    def _chosen(self, name: str, start: str) -> str:
+        """This start, or "cold" where that has taken fewer passes so far or is due for a look."""
+        cold, other = self._means[name]["cold"], self._means[name].get(start)
+        if other is None:
+            return start
+        better, worse = start, "cold"
+        if cold[0] * other[1] < other[0] * cold[1]:
+            better, worse = worse, better
+        tries = cold[1] + other[1]
+        return worse if self._means[name][worse][1] < tries / 100 else better
+
     def transport(self, name: str, cloud: PointCloud, a: Vector, b: Vector, reg: float,
                   **options: Any) -> Transport:  # fmt: skip
         """The term of this name, started from its last potentials."""
         last = self._last.get(name)
-        f, g, extra = None, None, 0
+        f, g, extra, start = None, None, 0, "cold"
         if last is not None:
             old = last.cloud
             fits = (old.cost, old.p, old.dtype) == (cloud.cost, cloud.p, cloud.dtype)
             same_y = fits and np.array_equal(old.y, cloud.y)
             if same_y and np.array_equal(old.x, cloud.x) and _same(last, a, b, reg, options):
-                self.saved += self._cold[name]
+                self.saved += round(self._cold_passes(name))
                 return last
-            if same_y:
+            start = "cold"
+            if fits and old.x.shape[1] == cloud.x.shape[1]:
+                start = self._chosen(name, "same" if same_y else "extended")
+            if start == "same":
                 g = last.g
                 if old.shape == cloud.shape:  # a guess that the first pass replaces
                     f = last.f
-            elif fits and old.x.shape[1] == cloud.x.shape[1]:
+            elif start == "extended":
                 g, extra = last.extended(cloud.y), 1
         new = Transport(cloud, a, b, reg, g=g, f=f, **options)
         passes = new.n_iter + extra
-        if g is None:
-            self._cold[name] = passes
+        mean = self._means.setdefault(name, {}).setdefault(start, [0.0, 0.0])
+        mean[0] += passes
+        mean[1] += 1
         self.solves += 1
         self.passes += passes
-        self.saved += self._cold[name] - passes
+        self.saved += round(self._cold_passes(name)) - passes
         self._last[name] = new
         return new
+
+    def _cold_passes(self, name: str) -> float:
+        passes, solves = self._means[name]["cold"]
+        return passes / solves
 
     def __repr__(self) -> str:
         return f"WarmStart({self.solves} solves, {self.passes} passes, {self.saved} saved)"

@@ -108,7 +108,32 @@ inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::arra
   return handle;
 }
 
+// The least and the largest value of every coordinate, (2, d).
+template <class T>
+Vector bounds_of(const py::array& points) {
+  const index n = points.shape(0), d = points.shape(1);
+  const T* p = static_cast<const T*>(points.data());
+  Vector out({index{2}, d});
+  double *low = out.mutable_data(), *high = low + d;
+  for (index k = 0; k < d; ++k) low[k] = high[k] = p[k];
+  for (index i = 1; i < n; ++i)
+    for (index k = 0; k < d; ++k) {
+      const double v = p[i * d + k];
+      low[k] = v < low[k] ? v : low[k];
+      high[k] = v > high[k] ? v : high[k];
+    }
+  return out;
+}
+
 inline void bind_geometry(py::module_& module) {
+  module.def(
+      "bounds",
+      [](const py::array& points) {
+        if (points.ndim() != 2 || points.shape(0) == 0 || !(points.flags() & py::array::c_style))
+          throw py::value_error("points must be row-major and not empty");
+        return dtype_of(points) == DType::f64 ? bounds_of<double>(points) : bounds_of<float>(points);
+      },
+      py::arg("points"));
   py::class_<GeometryHandle>(module, "Geometry").def_property_readonly("shape", [](const GeometryHandle& h) {
     return py::make_tuple(h.view.n, h.view.m);
   });
