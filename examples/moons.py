@@ -79,7 +79,7 @@ def fit(
     for k in range(4):
         parts += [torch.nn.Linear(width[k], width[k + 1]), torch.nn.GELU()]
     net = torch.nn.Sequential(*parts[:-1]).double()
-    adam = torch.optim.Adam(net.parameters(), lr=1e-3)
+    adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
     sources, targets = moons(20_000, rng), s_curve(20_000, rng)  # what batches are drawn from
     reg_fit = 0.1 * mean_cost(targets[:1024], targets[:1024], "sqeuclidean")
     reg_gap = 0.01 * mean_cost(sources[:1024], targets[:1024], cost)

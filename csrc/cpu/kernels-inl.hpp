@@ -667,11 +667,14 @@ template <class TC>
 void cost_rows(const Geometry& g, void* out, index ld, index i0, index i1) {
   TC buffer[kRows * kTile];
   const Tiles<TC> tiles(g, buffer);
-  for (index i = i0; i < i1; ++i)
+  for (index i = i0; i < i1; i += kRows) {
+    const index rows = i1 - i < kRows ? i1 - i : kRows;
     for_tiles(g.m, [&](index j, index len) {
-      tiles.at(i, 1, j, len);
-      __builtin_memcpy(static_cast<TC*>(out) + i * ld + j, tiles.row(i, 0, j), len * sizeof(TC));
+      tiles.at(i, rows, j, len);
+      for (index r = 0; r < rows; ++r)
+        __builtin_memcpy(static_cast<TC*>(out) + (i + r) * ld + j, tiles.row(i, r, j), len * sizeof(TC));
     });
+  }
 }
 
 // x - x is 0 for finite x and NaN otherwise, so one sum per tile tells whether to look closer.
