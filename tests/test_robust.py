@@ -184,7 +184,7 @@ def test_powers_of_two_scale_bit_for_bit(method, k):
 
 ISA_SOLVES = """
     import sys, numpy as np, ot_fast as otf
-    from problems import COSTS, clouds, pairwise, random_problem
+    from problems import COSTS, clouds, pairwise, random_problem, spec
     out = {"isa": otf.info()["isa"]}
     rng = np.random.default_rng(47)
     a, b, _ = random_problem(67, 130, seed=47)
@@ -193,7 +193,7 @@ ISA_SOLVES = """
         for cost in (*COSTS, "dense"):
             C = pairwise(x, y, cost) if cost != "dense" else rng.random((67, 130))
             reg = 0.1 * C.max()
-            given = C.astype(dtype) if cost == "dense" else otf.PointCloud(x, y, cost=cost)
+            given = C.astype(dtype) if cost == "dense" else otf.PointCloud(x, y, **spec(cost))
             init = C.mean(1) / 2, C.mean(0) / 2
             cases = {"pass": dict(init=init, max_iter=0, on_fail="ignore")}
             for method in ("scaling", "log"):
