@@ -4,9 +4,9 @@
     python examples/moons.py                 # four fits of 5 000 steps, and moons.png
     python examples/moons.py --steps 500 --out quick.png
 
-The loss is ``sinkhorn_divergence(T(x), y) + weight * monge_gap(x, T(x))`` on fresh batches: the first
-term brings T(x) to the target, the second makes T optimal for its cost among the maps that do. The
-problem is that of the Monge gap tutorial of OTT-JAX (Uscidda and Cuturi, ICML 2023).
+The loss is ``sinkhorn_divergence(T(x), y) + weight * monge_gap(x, T(x))`` on fresh batches: the
+first term brings T(x) to the target, the second makes T optimal for its cost among the maps that
+do. The problem is that of the Monge gap tutorial of OTT-JAX (Uscidda and Cuturi, ICML 2023).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def moons(n: int, rng: np.random.Generator) -> np.ndarray:
     """The upper moon, turned by 30 degrees."""
     seed = int(rng.integers(2**31))
     x, _ = make_moons((n, 0), noise=0.05, random_state=seed)
-    return turned(x, np.pi / 6) + [0.0, 0.5]
+    return turned(x, np.pi / 6) + np.array([0.0, 0.5])
 
 
 def s_curve(n: int, rng: np.random.Generator) -> np.ndarray:
     """An S, turned by -30 degrees and set below."""
     seed = int(rng.integers(2**31))
     y, _ = make_s_curve(n, noise=0.05, random_state=seed)
-    return turned(0.6 * y[:, [2, 0]], -np.pi / 6) + [0.5, -2.0]
+    return turned(0.6 * y[:, [2, 0]], -np.pi / 6) + np.array([0.5, -2.0])
 
 
 def turned(x: np.ndarray, angle: float) -> np.ndarray:
@@ -169,9 +169,7 @@ def draw(fits: list[Fit], path: Path) -> None:
             ax.set_xlabel("step")
             ax.legend(frameon=False)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower left", ncols=3, frameon=False, markerscale=2
-    )
+    figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, markerscale=2)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -24,8 +24,8 @@ def plan_vjp(
 
     With dP = P * (s_i + t_j - dC/reg) and fixed marginals, (s, t) solves H (s, t) = ((G*P)1,
     (G*P)'1) for the Hessian H = [[diag r, P], [P', diag c]] of the dual. Rows are eliminated:
-    (diag c - P' diag(1/r) P) t = w - P'(q/r), scaled by c^-1/2 on both sides and solved by CG with a
-    Jacobi preconditioner. H is singular along (1, -1), in which no gradient has a part.
+    (diag c - P' diag(1/r) P) t = w - P'(q/r), scaled by c^-1/2 on both sides and solved by CG with
+    a Jacobi preconditioner. H is singular along (1, -1), in which no gradient has a part.
     """
     P = np.asarray(P, np.float64)
     r, c = P.sum(1), P.sum(0)
@@ -34,10 +34,12 @@ def plan_vjp(
     ir = np.divide(1.0, r, out=np.zeros_like(r), where=r > 0)
     ic = np.divide(1.0, c, out=np.zeros_like(c), where=c > 0)
     # Entries below the rounding of their row and column add nothing to a product.
-    kept = P > 1e-18 * np.maximum.outer(r, c)
+    kept = 1e-18 * np.maximum.outer(r, c) < P
     A = sp.csr_array(P * kept) if kept.mean() < DENSE else P
-    K = sp.diags_array(np.sqrt(ir)) @ A @ sp.diags_array(np.sqrt(ic)) if sp.issparse(A) else (
-        np.sqrt(ir)[:, None] * A * np.sqrt(ic)
+    K = (
+        sp.diags_array(np.sqrt(ir)) @ A @ sp.diags_array(np.sqrt(ic))
+        if sp.issparse(A)
+        else (np.sqrt(ir)[:, None] * A * np.sqrt(ic))
     )
     KT = K.T.tocsr() if sp.issparse(K) else K.T
     null = np.sqrt(c / c.sum())

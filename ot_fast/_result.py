@@ -349,9 +349,7 @@ class OTResult:
             (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=dtype
         )
 
-    def plan_vjp(
-        self, G: Any, tol: float = 1e-10
-    ) -> tuple[Vector, Vector, Vector]:
+    def plan_vjp(self, G: Any, tol: float = 1e-10) -> tuple[Vector, Vector, Vector]:
         """Gradients of ``<G, plan>`` in a, b and C: any loss of the plan, one linear solve.
 
         Parameters

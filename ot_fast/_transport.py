@@ -54,11 +54,11 @@ class Transport:
         self._core_rho = math.ldexp(rho, -cloud.exponent)
         n, m = cloud.shape
         cold = g is None
-        # Where nothing is known the solver starts at a reg, or a diagonal, that needs no stabiliser.
+        # Where nothing is known the solver starts at a reg, or a diagonal, that is safe.
         self.phi: Vector = np.zeros(n) if cold else np.full(n, np.nan)
         if f is not None:
             self.phi = f / reg
-        self.psi: Vector = np.zeros(m) if cold else g / reg
+        self.psi: Vector = np.zeros(m) if g is None else g / reg
         size = n * m
         handle = cloud.handle
         if cloud.x.shape[1] >= 8 and size <= STORED_COST:
@@ -299,9 +299,7 @@ def potential(value: Any, name: str, size: int) -> Vector:
     return array
 
 
-def paired(
-    x: NDArray[Any], y: NDArray[Any], cost: str, p: float
-) -> tuple[Vector, Vector]:
+def paired(x: NDArray[Any], y: NDArray[Any], cost: str, p: float) -> tuple[Vector, Vector]:
     """c(x_i, y_i), and its gradient in y_i."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     if cost == "cosine":

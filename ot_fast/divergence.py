@@ -139,8 +139,8 @@ def sinkhorn_divergence(
     p : float, optional
         As in :class:`PointCloud`.
     unbalanced : float, optional
-        rho > 0, in units of the cost: marginals are penalised by ``rho KL(P1 | a) + rho KL(P'1 | b)``
-        instead of fixed, and the masses may differ.
+        rho > 0, in units of the cost: marginals are penalised by ``rho KL(P1 | a)`` and ``rho
+        KL(P'1 | b)`` instead of fixed, and the masses may differ.
     init : WarmStart, SinkhornDivergence or tuple (f, g, f_xx, g_yy), optional
         Potentials to start from.
     tol : float, optional

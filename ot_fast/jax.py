@@ -154,7 +154,7 @@ def _of_clouds(
 
 
 def sinkhorn(a: Any, b: Any, C: Any, reg: Any, **options: Any) -> Any:
-    """The ``value`` of :func:`ot_fast.sinkhorn`, differentiable in a, b and C (f, g and the plan)."""
+    """The ``value`` of :func:`ot_fast.sinkhorn`, differentiable in a, b and C."""
     (C,) = _floats(C)
     a, b = _weights(a, C.shape[0], C), _weights(b, C.shape[1], C)
     names = ("gradient_a", "gradient_b", "gradient_C")

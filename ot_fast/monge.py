@@ -208,8 +208,7 @@ def _start(init: Any, n: int, debias: bool) -> WarmStart | Given:
         f, g = init
     except (TypeError, ValueError):
         raise TypeError(
-            "init must be a WarmStart, a MongeGap or a pair (f, g); got "
-            f"{type(init).__name__}"
+            f"init must be a WarmStart, a MongeGap or a pair (f, g); got {type(init).__name__}"
         ) from None
     potential(g, "g", n)
     return Given({"gap": potential(f, "f", n)})

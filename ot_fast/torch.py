@@ -1,7 +1,8 @@
 """Differentiable layers for PyTorch: ``import ot_fast.torch``.
 
 Every layer solves once, forward; backward reads the gradient from the potentials (the envelope
-theorem), or from one linear solve for the plan. Nothing is unrolled. Layers are differentiable once.
+theorem), or from one linear solve for the plan. Nothing is unrolled. Layers are
+differentiable once.
 Arguments that are not listed here are those of the function of the same name in ``ot_fast``.
 
 CUDA tensors raise a TypeError until the CUDA module is there.
@@ -53,9 +54,7 @@ class _Points(Function):
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         out: list[Any] = [None, None]
-        for name, like, needed in zip(
-            ctx.names, ctx.inputs, ctx.needs_input_grad[2:], strict=True
-        ):
+        for name, like, needed in zip(ctx.names, ctx.inputs, ctx.needs_input_grad[2:], strict=True):
             out.append(upstream * _like(getattr(ctx.result, name), like) if needed else None)
         return tuple(out)
 
@@ -76,7 +75,7 @@ def monge_gap(x: Any, Tx: Any, **options: Any) -> torch.Tensor:
     def solve(xs: Any, ys: Any) -> Any:
         return monge.monge_gap(xs, ys, **options)
 
-    return _Points.apply(solve, ("gradient_x", "gradient"), *_tensors(x, Tx))  # type: ignore
+    return _Points.apply(solve, ("gradient_x", "gradient"), *_tensors(x, Tx))
 
 
 def sinkhorn_divergence(
@@ -88,7 +87,7 @@ def sinkhorn_divergence(
         return divergence.sinkhorn_divergence(xs, ys, wa, wb, reg=reg, **options)
 
     names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
-    return _Points.apply(solve, names, *_tensors(x, y, a, b))  # type: ignore
+    return _Points.apply(solve, names, *_tensors(x, y, a, b))
 
 
 def sinkhorn_clouds(
@@ -103,7 +102,7 @@ def sinkhorn_clouds(
         return divergence.entropic_cost(xs, ys, wa, wb, reg=reg, **options)
 
     names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
-    return _Points.apply(solve, names, *_tensors(x, y, a, b))  # type: ignore
+    return _Points.apply(solve, names, *_tensors(x, y, a, b))
 
 
 class _Value(Function):
@@ -119,8 +118,8 @@ class _Value(Function):
         r = ctx.result
         out: list[Any] = [None]
         for k, needed in enumerate(ctx.needs_input_grad[1:4]):
-            gradient = (lambda: r.f, lambda: r.g, lambda: r.plan)[k]
-            out.append(upstream * _like(gradient(), ctx.inputs[k]) if needed else None)
+            name = ("f", "g", "plan")[k]
+            out.append(upstream * _like(getattr(r, name), ctx.inputs[k]) if needed else None)
         return (*out, None)
 
 
@@ -137,7 +136,7 @@ def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor
     >>> bool((C.grad.sum(1) - 1 / 20).abs().max() < 1e-9)
     True
     """
-    return _Value.apply(options, *_tensors(a, b, C), reg)  # type: ignore
+    return _Value.apply(options, *_tensors(a, b, C), reg)
 
 
 class _Plan(Function):
@@ -164,4 +163,4 @@ def sinkhorn_plan(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.T
 
     By implicit differentiation, see :meth:`ot_fast.OTResult.plan_vjp`.
     """
-    return _Plan.apply(options, *_tensors(a, b, C), reg)  # type: ignore
+    return _Plan.apply(options, *_tensors(a, b, C), reg)

@@ -31,7 +31,10 @@ INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CONDITION = re.compile(r"\s*#\s*(?:if|ifdef|ifndef|elif|elifdef|elifndef)\b(.*)")
 
 DEVICE_LIBRARIES = {"cupy", "torch", "jax"}
-LAYERS_OF = {"torch.py": "torch", "jax.py": "jax"}  # modules that exist for one library, never imported by others
+LAYERS_OF = {
+    "torch.py": "torch",
+    "jax.py": "jax",
+}  # modules that exist for one library, never imported by others
 EXTENSIONS = {"_core", "_cuda"}
 EXITS = {"exit", "quit", "sys.exit", "os._exit", "os.abort"}
 APPLICATIONS = {"__main__.py", "_demo.py"}

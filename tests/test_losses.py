@@ -45,7 +45,8 @@ def softmin_solve(a, b, C, reg, rho=math.inf):
 
 def relaxed_cost(a, b, C, reg, rho):
     """<C,P> + reg KL(P | ab) + rho KL(P1 | a) + rho KL(P'1 | b), from the plan."""
-    f, g = softmin_solve(a, b, C, reg, rho)
+    f, g = reference(a, b, C, reg)[:2] if math.isinf(rho) else softmin_solve(a, b, C, reg, rho)
+    f, g = f.astype(float), g.astype(float)
     P = np.outer(a, b) * np.exp((f[:, None] + g - C) / reg)
 
     def kl(p, q):
@@ -86,19 +87,13 @@ def test_gradient_of_the_gap(cost, d, debias):
         return
     rng = np.random.default_rng(d)
     u, v = rng.normal(size=(2, n, d))
-    if cost == "cityblock":  # differences must not cross a kink
-        x, y = (np.round(p, 2) for p in (x, y + 0.005))
-        u, v = np.sign(u), np.sign(u)  # as one: coordinates keep their order among x and y
+    # Differences of |x - y| must not cross a kink.
+    h, tol = (1e-7, 1e-5) if cost == "cityblock" else (1e-5, 1e-6)
     gap = otf.monge_gap(x, y, **options)
-    if cost == "cityblock":
-        got = (gap.gradient_x * u + gap.gradient * v).sum()
-        moved = slope(lambda t: otf.monge_gap(x + t * u, y + t * v, **options).value, 0.0, 1.0)
-        assert got == pytest.approx(moved, abs=1e-8)
-        return
-    in_y = slope(lambda z: otf.monge_gap(x, z, **options).value, y, v)
-    in_x = slope(lambda z: otf.monge_gap(z, y, **options).value, x, u)
-    assert (gap.gradient * v).sum() == pytest.approx(in_y, rel=1e-6, abs=1e-8)
-    assert (gap.gradient_x * u).sum() == pytest.approx(in_x, rel=1e-6, abs=1e-8)
+    in_y = slope(lambda z: otf.monge_gap(x, z, **options).value, y, v, h)
+    in_x = slope(lambda z: otf.monge_gap(z, y, **options).value, x, u, h)
+    assert (gap.gradient * v).sum() == pytest.approx(in_y, rel=tol, abs=tol / 10)
+    assert (gap.gradient_x * u).sum() == pytest.approx(in_x, rel=tol, abs=tol / 10)
 
 
 @costs
@@ -205,9 +200,9 @@ def test_threads_do_not_change_a_bit():
 @costs
 @pytest.mark.parametrize("rho", [None, 0.7, 30.0])
 def test_divergence_by_definition(cost, rho):
-    x, y = clouds(13, 11, 3)
+    x, y = clouds(12, 11, 3)
     rng = np.random.default_rng(2)
-    a, b = rng.dirichlet(np.ones(13)), rng.dirichlet(np.ones(11))
+    a, b = rng.dirichlet(np.ones(12)), rng.dirichlet(np.ones(11))
     if rho is not None:
         a, b = 1.3 * a, 0.8 * b
     reg, relax = 0.4, math.inf if rho is None else rho
@@ -294,6 +289,10 @@ def test_mass_scales_the_divergence():
 
 def test_zero_weights_take_no_part_but_have_a_gradient():
     x, y = clouds(15, 16, 2)
+    x[3], y[5] = (
+        x[4] + 0.1,
+        y[6] + 0.1,
+    )  # far from all others, the limit would come with log(weight)
     rng = np.random.default_rng(4)
     a, b = rng.dirichlet(np.ones(15)), rng.dirichlet(np.ones(16))
     a[3] = b[5] = 0
@@ -356,9 +355,7 @@ def test_what_has_not_changed_is_not_solved_again():
     for change in ({"reg": 0.3}, {"tol": 1e-9}, {"cost": "cityblock"}, {"unbalanced": 1.0}):
         options = {"reg": 0.2, **change}
         got = otf.sinkhorn_divergence(x, y, init=warm, **options)
-        assert got.value == pytest.approx(
-            otf.sinkhorn_divergence(x, y, **options).value, abs=1e-5
-        )
+        assert got.value == pytest.approx(otf.sinkhorn_divergence(x, y, **options).value, abs=1e-5)
     for u, v in ((x[:, :1], y[:, :1]), (x[:7], y[:9])):
         got = otf.sinkhorn_divergence(u, v, reg=0.2, init=warm)
         assert got.value == pytest.approx(otf.sinkhorn_divergence(u, v, reg=0.2).value, abs=1e-6)
@@ -457,9 +454,12 @@ def test_gradients_of_the_plan(reg, n, m):
     da, db, dC = r.plan_vjp(G)
     p, q, c = rng.normal(size=n), rng.normal(size=m), rng.normal(size=(n, m))
     p, q = a * (p - a @ p), b * (q - b @ q)  # sums stay
-    assert (dC * c).sum() == pytest.approx(slope(lambda z: loss(cost=z), C, c, 1e-6 * reg), rel=1e-4, abs=1e-9)
-    assert da @ p == pytest.approx(slope(lambda z: loss(p=z), a, p, 1e-5), rel=1e-4, abs=1e-9)
-    assert db @ q == pytest.approx(slope(lambda z: loss(q=z), b, q, 1e-5), rel=1e-4, abs=1e-9)
+    h = 1e-4 * reg
+    assert (dC * c).sum() == pytest.approx(
+        slope(lambda z: loss(cost=z), C, c, h), rel=1e-4, abs=1e-7
+    )
+    assert da @ p == pytest.approx(slope(lambda z: loss(p=z), a, p, 1e-5), rel=1e-4, abs=1e-7)
+    assert db @ q == pytest.approx(slope(lambda z: loss(q=z), b, q, 1e-5), rel=1e-4, abs=1e-7)
 
 
 def test_gradient_of_a_sparse_plan_uses_the_sparse_hessian():
@@ -470,7 +470,7 @@ def test_gradient_of_a_sparse_plan_uses_the_sparse_hessian():
     C, G = pairwise(x[:, None], y[:, None], "sqeuclidean"), rng.normal(size=(200, 180))
     r = otf.sinkhorn(None, None, C, 1e-5, tol=1e-12)
     P = np.asarray(r.plan)
-    assert (P > 1e-18 * np.maximum.outer(P.sum(1), P.sum(0))).mean() < _implicit.DENSE
+    assert (1e-18 * np.maximum.outer(P.sum(1), P.sum(0)) < P).mean() < _implicit.DENSE
     da, db, dC = r.plan_vjp(G)
     H = np.block([[np.diag(P.sum(1)), P], [P.T, np.diag(P.sum(0))]])
     s = np.linalg.lstsq(H, np.concatenate([(G * P).sum(1), (G * P).sum(0)]), rcond=1e-13)[0]

@@ -96,7 +96,8 @@ struct Solve {
 
 inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range,
                          Vector phi, Vector psi, double tol, index max_iter, double time_limit, int threads,
-                         py::object callback, bool newton, const std::string& kernel, bool warm, double rho, bool symmetric) {
+                         py::object callback, bool newton, const std::string& kernel, bool warm, double rho,
+                         bool symmetric) {
   Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
   solve.problem.rho = rho;
   solve.problem.symmetric = symmetric;
@@ -165,7 +166,8 @@ inline void bind_entropic(py::module_& module) {
   // row points, (n, d): all from one pass.
   module.def(
       "gradient",
-      [](const GeometryHandle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho, int threads) {
+      [](const GeometryHandle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho,
+         int threads) {
         if (h.view.kind != Kind::points) throw py::value_error("gradients in points need points");
         auto be = backend(threads);
         Vector col(h.view.m), gradient({h.view.n, h.view.d});

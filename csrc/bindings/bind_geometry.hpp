@@ -56,8 +56,7 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   for (index j = 0; j < m; ++j) {
     const double s = scale(ys + j * d);
     T* to = &y_at(j, 0);
-    for (index k = 0; k < d; ++k)
-      to[k * P] = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
+    for (index k = 0; k < d; ++k) to[k * P] = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
   if (expand) {
     h.xx = Buffer<char>(n * static_cast<index>(sizeof(T)));
@@ -90,7 +89,8 @@ inline Cost cost_of(const std::string& name) {
   throw py::value_error("unknown cost " + name);
 }
 
-inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::array& y, const std::string& cost, double p) {
+inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::array& y, const std::string& cost,
+                                              double p) {
   auto handle = std::make_unique<GeometryHandle>();
   Geometry& g = handle->view;
   g.kind = Kind::points;

@@ -25,7 +25,8 @@ struct Pass {
   double* row = nullptr;   // (n) s_i = sum_j e_ij before the update
   double* col = nullptr;   // (m) sum_i a_i e_ij, after the update
   double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift); not with update
-  double* gradient = nullptr;  // (n, d) sum_j P_ij dc(x_i, y_j)/dx_i, after the update; points only (cosine: times |x_i|)
+  double* gradient =
+      nullptr;  // (n, d) sum_j P_ij dc(x_i, y_j)/dx_i, after the update; points only (cosine: times |x_i|)
 };
 
 // Plan entries kept by a pass: row i holds idx, val in [begin_i, end_i).

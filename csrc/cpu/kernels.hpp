@@ -46,7 +46,7 @@ struct PassArgs {
   KeptView* kept = nullptr;
   double damp = 1;
   double* gradient = nullptr;  // (n, d) a_i sum_j e_ij dc(x_i, y_j)/dx_i (after the update)
-  void* work;  // work_bytes(m)
+  void* work;                  // work_bytes(m)
 };
 
 struct ApplyArgs {

@@ -13,7 +13,7 @@ struct Problem {
   const double* a = nullptr;  // (n)
   const double* b = nullptr;  // (m)
   double reg = 0;
-  double range = 0;  // an upper bound of max C - min C over allowed pairs
+  double range = 0;        // an upper bound of max C - min C over allowed pairs
   double rho = INFINITY;   // marginals relaxed by rho KL(P1 | a) + rho KL(P'1 | b); masses are then any
   bool symmetric = false;  // C = C', a = b: one potential, phi = psi
 };

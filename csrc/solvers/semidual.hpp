@@ -77,8 +77,7 @@ class SemiDual {
     if (const double short_of = damp(reg); short_of < 1) return relaxed(psi, phi, short_of);
     // psi, phi and psi + rho are three iterates of psi <- softmin(psi): the mean of the last two
     // converges where the alternation only shuttles (Feydy et al. 2019, section 3.1).
-    if (p_.symmetric)
-      be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? 0.5 * (phi[j] - psi[j] + rho[j]) : 0.0; });
+    if (p_.symmetric) be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? 0.5 * (phi[j] - psi[j] + rho[j]) : 0.0; });
     const auto c = be_.template sums<2>(m_, [=](index j, double* s) {
       s[0] += std::fabs(b[j] - col[j]);
       s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
