@@ -176,8 +176,8 @@ def sinkhorn_divergence(
     >>> import numpy as np, ot_fast as otf
     >>> x = np.random.default_rng(0).normal(size=(100, 2))
     >>> d = otf.sinkhorn_divergence(x, x + [3, 0], reg=0.1)
-    >>> round(d.value, 6), d.gradient_x.sum(0).round(4)
-    (9.0, array([-6., -0.]))
+    >>> round(d.value, 6), bool(abs(d.gradient_x.sum(0) - [-6, 0]).max() < 1e-4)
+    (9.0, True)
     """
     on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
     q = _problem(x, y, a, b, reg, cost, p, unbalanced, tol, max_iter, threads)
