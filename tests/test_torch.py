@@ -143,16 +143,18 @@ def test_a_map_learns_and_its_gap_falls(moons, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        fits = [moons.fit("euclidean", w, 300, batch=64, progress=False) for w in (0.0, 3.0)]
+        fits = [moons.fit("sqeuclidean", w, 300, batch=64, progress=False) for w in (0.0, 1.0)]
     finally:
         torch.set_num_threads(threads)
     free, held = fits
     assert free.divergence[-30:].mean() < 0.2 * free.divergence[:30].mean()
-    assert held.divergence[-30:].mean() < 0.3 * held.divergence[:30].mean()
+    assert held.divergence[-30:].mean() < 0.2 * held.divergence[:30].mean()
+    assert np.nanmean(held.gap[-30:]) < 0.9 * np.nanmean(held.gap[:30])
+    assert np.nanmean(held.gap[-30:]) < 0.7 * np.nanmean(free.gap[-30:])
     rng = np.random.default_rng(1)
     x = moons.moons(256, rng)
-    gaps = [otf.monge_gap(x, f(x), cost="euclidean", reg=0.01, tol=1e-4).value for f in fits]
-    assert gaps[1] < 0.8 * gaps[0]
+    gaps = [otf.monge_gap(x, f(x), reg=0.01, tol=1e-4).value for f in fits]
+    assert gaps[1] < 0.5 * gaps[0]
     moons.draw(fits, tmp_path / "moons.png")
     assert (tmp_path / "moons.png").stat().st_size > 20_000
 
