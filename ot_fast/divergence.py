@@ -163,8 +163,10 @@ def sinkhorn_divergence(
 
     Notes
     -----
-    Any convention for the entropy gives the same S. GeomLoss with p = 2 has the cost |x - y|^2 / 2
-    and ``reg = blur^2``, so half of this value at twice its reg. The terms W(x, x) have one
+    Balanced, any convention for the entropy gives the same S. Unbalanced, this is the S of
+    GeomLoss; OTT-JAX regularises by ``-reg H(P)`` there, which is another problem. GeomLoss with
+    p = 2 has the cost |x - y|^2 / 2, ``reg = blur^2`` and ``rho = reach^2``: half of this value at
+    twice its reg and rho. The terms W(x, x) have one
     potential each, found by averaging two successive Sinkhorn iterates (Feydy et al.,
     Interpolating between optimal transport and MMD, AISTATS 2019); unbalanced, ``reg/2 (sum a - sum
     b)^2`` is added and every step is damped by ``rho / (rho + reg)`` (Sejourne et al., Sinkhorn

@@ -75,6 +75,28 @@ def test_gap_by_definition(cost):
     assert float(gap) == gap.value
 
 
+# OTT-JAX 0.6.0, `monge_gap_from_samples` and `sinkdiv` at threshold 1e-12.
+OTT_GAPS = {
+    "sqeuclidean": 7.876061872938616,
+    "euclidean": 2.5052110102010845,
+    "cityblock": 3.1618923080640435,
+    "cosine": 2.041156064429892,
+    "power": 4.281543251426095,
+}
+
+
+@costs
+def test_values_of_ott_jax(cost):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 3)) * 1.2 + 0.5
+    gap = otf.monge_gap(x, y, reg=0.2, tol=1e-11, **spec(cost))
+    assert gap.value == pytest.approx(OTT_GAPS[cost], abs=1e-8)  # its cosine has a 1e-8 in it
+    if cost == "sqeuclidean":
+        a, b = rng.dirichlet(np.ones(40)), rng.dirichlet(np.ones(40))
+        d = otf.sinkhorn_divergence(x, y, a, b, reg=0.2, tol=1e-11)
+        assert d.value == pytest.approx(2.291264023598889, abs=1e-9)
+
+
 @costs
 @pytest.mark.parametrize("d", [1, 2, 5, 9])
 @pytest.mark.parametrize("debias", [False, True])
