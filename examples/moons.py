@@ -60,6 +60,7 @@ class Fit:
     net: torch.nn.Module
     divergence: np.ndarray  # every step
     gap: np.ndarray  # every step; every tenth where it is not part of the loss
+    floor: float  # the gap of an optimal map: the entropy of its plan, reg log n
     seconds: float
     warm: otf.WarmStart
 
@@ -107,7 +108,8 @@ def fit(
         if step % 50 == 0:
             bar.set_postfix(divergence=f"{divergences[step]:.3f}", gap=f"{gaps[step]:.3f}")
     seconds = time.perf_counter() - start - measuring
-    return Fit(cost, weight, net, divergences, gaps, seconds, warm)
+    floor = reg_gap * float(np.log(batch))
+    return Fit(cost, weight, net, divergences, gaps, floor, seconds, warm)
 
 
 def smooth(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
@@ -150,8 +152,8 @@ def draw(fits: list[Fit], path: Path) -> None:
             gap = otf.monge_gap(x, Tx, cost=cost, reg=1e-3 * mean_cost(x, Tx, cost), tol=1e-4)
             with_gap = "with the Monge gap" if f.weight > 0 else "divergence only"
             ax.set_title(f"{symbol[cost]}, {with_gap}", color=ink)
-            ax.text(0.02, 0.02, f"gap {gap.value:.3f}\n{f.seconds:.0f} s",
-                    transform=ax.transAxes, va="bottom", color=ink)  # fmt: skip
+            ax.text(1.0, 0.98, f"gap {gap.value:.3f}\n{f.seconds:.0f} s",
+                    transform=ax.transAxes, va="top", ha="right", color=ink)  # fmt: skip
             ax.set_aspect("equal")
             ax.set_xticks([])
             ax.set_yticks([])
@@ -164,10 +166,17 @@ def draw(fits: list[Fit], path: Path) -> None:
                 at, means = smooth(getattr(f, name), max(10, len(f.gap) // 100))
                 ax.plot(at, means, color=colour, lw=1.8,
                         label="with the gap" if f.weight > 0 else "divergence only")  # fmt: skip
-            ax.set_yscale("log")
+            if name == "gap":
+                ax.axhline(pair[0].floor, color=ink, lw=0.8, ls=":")
+                ax.annotate("of an optimal map: reg log n", (0.98, pair[0].floor),
+                            xycoords=("axes fraction", "data"), xytext=(0, 4),
+                            textcoords="offset points", ha="right", color=ink)  # fmt: skip
+                ax.set_ylim(bottom=0)
+            else:
+                ax.set_yscale("log")
             ax.set_title(label, color=ink)
             ax.set_xlabel("step")
-            ax.legend(frameon=False)
+            ax.legend(frameon=False, loc="upper right" if name == "divergence" else "center right")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, markerscale=2)
     figure.savefig(path, dpi=150)

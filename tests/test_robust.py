@@ -220,7 +220,7 @@ def test_every_instruction_set_gives_the_same_answer(run_python, tmp_path):
         results[level] = np.load(path)
         assert results[level]["isa"] == level
     names = set(results["baseline"].files) - {"isa"}
-    assert len(names) == 60
+    assert len(names) == 72
     for level, name in itertools.product(usable, names):
         got, expected = results[level][name], results["baseline"][name]
         tol = {"float64": 1e-12, "float32": 1e-4}[name.split()[0]]
@@ -253,6 +253,7 @@ def solve_in_child(seed):
 
 @posix
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")  # of JAX, where it is loaded
 def test_fork_after_a_solve():
     here = solve_in_child(1)
     with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -263,6 +264,7 @@ def test_fork_after_a_solve():
 
 @posix
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")  # of JAX, where it is loaded
 def test_fork_while_another_thread_solves():
     C, reg = endless("dense")
     background = threading.Thread(
