@@ -60,7 +60,7 @@ class Fit:
     net: torch.nn.Module
     divergence: np.ndarray  # every step
     gap: np.ndarray  # every step; every tenth where it is not part of the loss
-    floor: float  # the gap of an optimal map: the entropy of its plan, reg log n
+    floor: float  # reg log n: no gap lies below
     seconds: float
     warm: otf.WarmStart
 
@@ -151,9 +151,7 @@ def draw(fits: list[Fit], path: Path) -> None:
             ax.scatter(*Tx.T, s=9, color=orange, lw=0, label="image $T(x)$", zorder=3)
             gap = otf.monge_gap(x, Tx, cost=cost, reg=1e-3 * mean_cost(x, Tx, cost), tol=1e-4)
             with_gap = "with the Monge gap" if f.weight > 0 else "divergence only"
-            ax.set_title(f"{symbol[cost]}, {with_gap}", color=ink)
-            ax.text(1.0, 0.98, f"gap {gap.value:.3f}\n{f.seconds:.0f} s",
-                    transform=ax.transAxes, va="top", ha="right", color=ink)  # fmt: skip
+            ax.set_title(f"{symbol[cost]}, {with_gap}\ngap of this map: {gap.value:.3f}", color=ink)
             ax.set_aspect("equal")
             ax.set_xticks([])
             ax.set_yticks([])
@@ -168,15 +166,15 @@ def draw(fits: list[Fit], path: Path) -> None:
                         label="with the gap" if f.weight > 0 else "divergence only")  # fmt: skip
             if name == "gap":
                 ax.axhline(pair[0].floor, color=ink, lw=0.8, ls=":")
-                ax.annotate("of an optimal map: reg log n", (0.98, pair[0].floor),
+                ax.annotate("lower bound, reg log n", (0.98, pair[0].floor),
                             xycoords=("axes fraction", "data"), xytext=(0, 4),
                             textcoords="offset points", ha="right", color=ink)  # fmt: skip
                 ax.set_ylim(bottom=0)
             else:
                 ax.set_yscale("log")
+                ax.legend(frameon=False, loc="upper right")
             ax.set_title(label, color=ink)
             ax.set_xlabel("step")
-            ax.legend(frameon=False, loc="upper right" if name == "divergence" else "center right")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, markerscale=2)
     figure.savefig(path, dpi=150)
