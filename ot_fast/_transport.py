@@ -18,6 +18,8 @@ from ._geometry import PointCloud
 
 Vector = NDArray[np.float64]
 
+LEAST_REG = 1e-12  # of the largest cost: below, float64 does not resolve f + g - C
+FARTHEST = 1e150  # of coordinates: float64 holds the squares of this and of its inverse
 ON_FAIL = ("warn", "raise", "ignore")
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
 STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
@@ -52,6 +54,12 @@ class Transport:
         self.threads = threads
         self._core_reg = math.ldexp(reg, -cloud.exponent)
         self._core_rho = math.ldexp(rho, -cloud.exponent)
+        if self._core_reg < LEAST_REG * cloud.range:
+            most = math.ldexp(cloud.range, cloud.exponent)
+            raise ValueError(
+                f"reg must be at least {LEAST_REG:g} of the largest cost, which is up to {most:g}; "
+                f"reg = {reg:g}. Raise reg or rescale the points"
+            )
         n, m = cloud.shape
         cold = g is None
         # Where nothing is known the solver starts at a reg, or a diagonal, that is safe.
@@ -283,6 +291,12 @@ def clouds_of(x: Any, y: Any, names: tuple[str, str]) -> tuple[NDArray[Any], NDA
         raise ValueError(
             f"{names[0]} and {names[1]} must have the same dimension d; got {xs.shape[1]} and "
             f"{ys.shape[1]}"
+        )
+    reach = max(float(np.abs(core.bounds(v)).max()) for v in (xs, ys))
+    if reach > FARTHEST or 0 < reach < 1 / FARTHEST:
+        raise ValueError(
+            f"the largest coordinate of {names[0]} and {names[1]} must lie within "
+            f"{1 / FARTHEST:g} .. {FARTHEST:g}; it is {reach:g}. Rescale the points"
         )
     dtype = np.promote_types(xs.dtype, ys.dtype)
     return xs.astype(dtype), ys.astype(dtype)
