@@ -70,7 +70,7 @@ struct Solve {
   Solve(const GeometryHandle& geometry, const Vector& a, const Vector& b, double reg, double range, Vector& f,
         Vector& g, double tol, index max_iter, double time_limit, int thread_count, py::object callback)
       : h(geometry),
-        problem{h.view, input(a, h.view.n, "a"), input(b, h.view.m, "b"), reg, range},
+        problem{h.view, input(a, h.view.n, "a"), input(b, h.view.m, "b"), reg, range, INFINITY, false},
         limits{tol, max_iter, time_limit},
         phi(output(f, h.view.n, "phi")),
         psi(output(g, h.view.m, "psi")),
@@ -86,6 +86,8 @@ struct Solve {
     py::dict d;
     d["status"] = name(out.status);
     d["n_iter"] = out.n_iter;
+    d["error"] = out.error;
+    d["dual_value"] = out.dual;
     d["message"] = out.message;
     d["history"] = recorder.history();
     return d;
@@ -94,8 +96,11 @@ struct Solve {
 
 inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range,
                          Vector phi, Vector psi, double tol, index max_iter, double time_limit, int threads,
-                         py::object callback, bool newton, const std::string& kernel, double start) {
+                         py::object callback, bool newton, const std::string& kernel, double start, double rho,
+                         bool symmetric) {
   Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
+  solve.problem.rho = rho;
+  solve.problem.symmetric = symmetric;
   const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
   const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
   const SinkhornOptions options{solve.limits, domain, storage, start};
@@ -135,7 +140,7 @@ inline void bind_entropic(py::module_& module) {
   module.def("sinkhorn", sinkhorn, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
              py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
              py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("newton"), py::arg("kernel"),
-             py::arg("start"));
+             py::arg("start"), py::arg("rho") = INFINITY, py::arg("symmetric") = false);
   module.def("sns", sns, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
              py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
              py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
@@ -155,6 +160,26 @@ inline void bind_entropic(py::module_& module) {
         return py::make_tuple(row, col, cost);
       },
       py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"),
+      py::arg("threads") = 0);
+
+  // One exact row update (damped where rho is finite) of phi, the column sums of that plan, and its gradient in the
+  // row points, (n, d): all from one pass.
+  module.def(
+      "gradient",
+      [](const GeometryHandle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho,
+         int threads) {
+        if (h.view.kind != Kind::points) throw py::value_error("gradients in points need points");
+        auto be = backend(threads);
+        Vector col(h.view.m), gradient({h.view.n, h.view.d});
+        Pass p = reading(h, a, reg, phi, hpsi, true);
+        p.update = true;
+        p.damp = std::isinf(rho) ? 1 : rho / (rho + reg);
+        p.col = col.mutable_data();
+        p.gradient = gradient.mutable_data();
+        released([&] { be.pass(h.view, p); });
+        return py::make_tuple(col, gradient);
+      },
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("rho"),
       py::arg("threads") = 0);
 
   // phi_i = -log sum_j exp(h_j - (C_ij - shift)/reg): the row potentials that belong to h.

@@ -36,12 +36,10 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   T* yt = reinterpret_cast<T*>(h.yt.data());
   std::vector<double> centre(static_cast<std::size_t>(d), 0.0);
   if (expand)
-    for (index k = 0; k < d; ++k) {
-      double s = 0;
-      for (index i = 0; i < n; ++i) s += xs[i * d + k] / static_cast<double>(n + m);
-      for (index j = 0; j < m; ++j) s += ys[j * d + k] / static_cast<double>(n + m);
-      centre[static_cast<std::size_t>(k)] = s;
-    }
+    for (const auto& [points, count] : {std::pair{xs, n}, std::pair{ys, m}})
+      for (index i = 0; i < count; ++i)
+        for (index k = 0; k < d; ++k)
+          centre[static_cast<std::size_t>(k)] += points[i * d + k] / static_cast<double>(n + m);
   const auto scale = [&](const T* p) {
     if (g.cost != Cost::cosine) return 1.0;
     double s = 0;
@@ -57,8 +55,8 @@ void load_points(GeometryHandle& h, const py::array& x_in, const py::array& y_in
   const auto y_at = [&](index j, index k) -> T& { return yt[j / P * P * d + k * P + j % P]; };
   for (index j = 0; j < m; ++j) {
     const double s = scale(ys + j * d);
-    for (index k = 0; k < d; ++k)
-      y_at(j, k) = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
+    T* to = &y_at(j, 0);
+    for (index k = 0; k < d; ++k) to[k * P] = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
   }
   if (expand) {
     h.xx = Buffer<char>(n * static_cast<index>(sizeof(T)));
@@ -87,14 +85,17 @@ inline Cost cost_of(const std::string& name) {
   if (name == "euclidean") return Cost::euclidean;
   if (name == "cityblock") return Cost::cityblock;
   if (name == "cosine") return Cost::cosine;
+  if (name == "power") return Cost::power;
   throw py::value_error("unknown cost " + name);
 }
 
-inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::array& y, const std::string& cost) {
+inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::array& y, const std::string& cost,
+                                              double p) {
   auto handle = std::make_unique<GeometryHandle>();
   Geometry& g = handle->view;
   g.kind = Kind::points;
   g.cost = cost_of(cost);
+  g.p = p;
   g.dtype = dtype_of(x);
   if (dtype_of(y) != g.dtype || x.ndim() != 2 || y.ndim() != 2 || x.shape(1) != y.shape(1) ||
       !(x.flags() & py::array::c_style) || !(y.flags() & py::array::c_style))
@@ -107,12 +108,37 @@ inline std::unique_ptr<GeometryHandle> points(const py::array& x, const py::arra
   return handle;
 }
 
+// The least and the largest value of every coordinate, (2, d).
+template <class T>
+Vector bounds_of(const py::array& points) {
+  const index n = points.shape(0), d = points.shape(1);
+  const T* p = static_cast<const T*>(points.data());
+  Vector out({index{2}, d});
+  double *low = out.mutable_data(), *high = low + d;
+  for (index k = 0; k < d; ++k) low[k] = high[k] = p[k];
+  for (index i = 1; i < n; ++i)
+    for (index k = 0; k < d; ++k) {
+      const double v = p[i * d + k];
+      low[k] = v < low[k] ? v : low[k];
+      high[k] = v > high[k] ? v : high[k];
+    }
+  return out;
+}
+
 inline void bind_geometry(py::module_& module) {
+  module.def(
+      "bounds",
+      [](const py::array& points) {
+        if (points.ndim() != 2 || points.shape(0) == 0 || !(points.flags() & py::array::c_style))
+          throw py::value_error("points must be row-major and not empty");
+        return dtype_of(points) == DType::f64 ? bounds_of<double>(points) : bounds_of<float>(points);
+      },
+      py::arg("points"));
   py::class_<GeometryHandle>(module, "Geometry").def_property_readonly("shape", [](const GeometryHandle& h) {
     return py::make_tuple(h.view.n, h.view.m);
   });
   module.def("dense", dense, py::arg("C"), py::arg("shift") = 0.0);
-  module.def("points", points, py::arg("x"), py::arg("y"), py::arg("cost"));
+  module.def("points", points, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("p") = 2.0);
 
   module.def(
       "stats",

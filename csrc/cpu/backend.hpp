@@ -353,6 +353,8 @@ class Backend {
     args.update = p.update;
     args.row = p.row;
     args.cost = p.cost;
+    args.damp = p.damp;
+    args.gradient = p.gradient;
     args.work = work;
     return args;
   }

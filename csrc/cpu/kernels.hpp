@@ -39,12 +39,14 @@ struct PassArgs {
   const double* h;         // (m) g_j/reg + log b_j
   double* phi;             // (n) f_i/reg; NaN where unknown
   const double* a;         // (n)
-  bool update;             // phi_i -= log s_i; columns are then those of the updated plan
+  bool update;             // phi_i = damp (phi_i - log s_i); columns are then those of the updated plan
   double* row = nullptr;   // (n) s_i = sum_j e_ij, before the update
   double* col = nullptr;   // (m) += a_i e_ij (after the update)
   double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift), not with update
   KeptView* kept = nullptr;
-  void* work;  // work_bytes(m)
+  double damp = 1;
+  double* gradient = nullptr;  // (n, d) a_i sum_j e_ij dc(x_i, y_j)/dx_i (after the update)
+  void* work;                  // work_bytes(m)
 };
 
 struct ApplyArgs {

@@ -54,28 +54,63 @@ class SemiDual {
     pass.phi = phi_;
     pass.a = p_.a;
     pass.update = true;
+    pass.damp = damp(reg);
     pass.precision = precision;
     pass.col = col_.data();
     if (kept) be_.pass(p_.geo, pass, *kept);
     else be_.pass(p_.geo, pass);
-    const Value v = value(psi, phi_);
+    const Value v = value(psi, phi_, reg);
     revive(reg, psi, precision);
     clock_.count(reg, v.error, reg * v.F);
     return v;
   }
 
+  // Relaxed marginals shorten every Sinkhorn step: psi = damp (psi + log(b/c)) (Chizat et al. 2018).
+  double damp(double reg) const { return std::isinf(p_.rho) ? 1 : p_.rho / (p_.rho + reg); }
+
   // rho = log(b/c), the error, and F.
-  Value value(const double* psi, const double* phi) {
+  Value value(const double* psi, const double* phi, double reg) {
     const double *a = p_.a, *b = p_.b, *col = col_.data(), *logb = logb_.data();
     double* rho = rho_.data();
     be_.log(m_, col, rho);
     be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
+    if (const double short_of = damp(reg); short_of < 1) return relaxed(psi, phi, short_of);
+    // psi, phi and psi + rho are three iterates of psi <- softmin(psi): the mean of the last two
+    // converges where the alternation only shuttles (Feydy et al. 2019, section 3.1).
+    if (p_.symmetric) be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? 0.5 * (phi[j] - psi[j] + rho[j]) : 0.0; });
     const auto c = be_.template sums<2>(m_, [=](index j, double* s) {
       s[0] += std::fabs(b[j] - col[j]);
       s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
     });
     const auto r = be_.template sums<1>(n_, [=](index i, double* s) { s[0] += a[i] > 0 ? a[i] * phi[i] : 0.0; });
     return {c[0], c[1] + r[0], 0};
+  }
+
+  // The same for relaxed marginals: F = -r <a, e^(-phi/r) - 1> - r <b, e^(-psi/r) - 1> - (sum P - sum ab), r = rho/reg;
+  // the column marginal of the optimum is b e^(-psi/r).
+  Value relaxed(const double* psi, const double* phi, double damp) {
+    const double *a = p_.a, *b = p_.b, *col = col_.data();
+    double* rho = rho_.data();
+    const double r = damp / (1 - damp);
+    const bool symmetric = p_.symmetric;
+    const auto c = be_.template sums<4>(m_, [=](index j, double* s) {
+      if (!(b[j] > 0)) return;
+      const double lost = std::expm1(-psi[j] / r);
+      s[0] += std::fabs(b[j] * (1 + lost) - col[j]);
+      s[1] -= r * b[j] * lost;
+      s[2] += col[j];
+      s[3] += b[j];
+    });
+    const auto f = be_.template sums<2>(n_, [=](index i, double* s) {
+      if (!(a[i] > 0)) return;
+      s[0] -= r * a[i] * std::expm1(-phi[i] / r);
+      s[1] += a[i];
+    });
+    be_.for_each(m_, [=](index j) {
+      const double next = damp * (psi[j] + rho[j]);
+      rho[j] = b[j] > 0 ? (symmetric ? 0.5 * (phi[j] + next) : next) - psi[j] : 0.0;
+    });
+    return {c[0] / c[3], c[1] + f[0] - (c[2] - c[3] * f[1]), 0};
   }
 
   // Columns whose mass underflowed take the hard c-transform, min_i C_ij - f_i, as their next g_j.
@@ -86,11 +121,12 @@ class SemiDual {
     if (dead[0] == 0) return;
     auto f = be_.template buffer<double>(n_), g = be_.template buffer<double>(m_);
     double *to = f.data(), *low = g.data(), *rho = rho_.data();
+    const double share = damp(reg);
     be_.for_each(n_, [=](index i) { to[i] = reg * phi[i]; });
     be_.c_transform(p_.geo, nullptr, to, p_.a, low);
     clock_.count();
     be_.for_each(m_, [=](index j) {
-      if (b[j] > 0 && !(col[j] > floor)) rho[j] = std::isfinite(low[j]) ? low[j] / reg - psi[j] : 0.0;
+      if (b[j] > 0 && !(col[j] > floor)) rho[j] = std::isfinite(low[j]) ? share * low[j] / reg - psi[j] : 0.0;
     });
   }
 
@@ -144,6 +180,7 @@ class SemiDual {
 
   void finish(Outcome& out, const Value& v) {
     out.error = v.error;
+    out.dual = p_.reg * v.F;
     out.status = v.error <= limits_.tol ? Status::converged : clock_.reason();
   }
 

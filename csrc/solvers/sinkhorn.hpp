@@ -62,7 +62,7 @@ class Sinkhorn : protected SemiDual<B> {
  private:
   void final_log(Outcome& out) {
     clock_.reserve = 1;
-    if (o_.tol < 1e-5 && !clock_.exhausted()) stage(p_.reg, 1e-5, o_.max_iter, Precision::f32);
+    if (!clock_.exhausted()) stage(p_.reg, std::max(0.9 * o_.tol, 1e-5), o_.max_iter, Precision::f32);
     clock_.reserve = 0;
     stalled_ = false;
     if (clock_.can_pass()) finish(out, stage(p_.reg, o_.tol, o_.max_iter, Precision::f64));
@@ -155,7 +155,7 @@ class Sinkhorn : protected SemiDual<B> {
     be_.log(n_, u, phi);
     be_.for_each(n_, [=](index i) { phi[i] += phi0[i]; });
     constexpr double range = 25;  // float32 keeps exp(-87): what is lost is below exp(-37)
-    Value v = value(psi, phi);
+    Value v = value(psi, phi, p_.reg);
     const auto far = be_.template sums<1>(
         m_, [=](index j, double* s) { s[0] += !(std::fabs(psi[j] - psi0[j]) < range) && b[j] > 0; });
     const double* a = p_.a;

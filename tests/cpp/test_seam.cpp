@@ -125,6 +125,35 @@ TEST_CASE_TEMPLATE("a pass without update", Type, OT_TESTED) {
   });
 }
 
+TEST_CASE_TEMPLATE("a damped pass, and the gradient in the points", Type, OT_TESTED) {
+  with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    for (const double damp : {1.0, 0.7})
+      for (const bool update : {true, false}) {
+        CAPTURE(damp);
+        CAPTURE(update);
+        Vector phi = p.phi, want = p.phi, col(size(p.m)), col_want(size(p.m));
+        Vector gradient(size(p.n * p.spec.d), kNaN), gradient_want(size(p.n * p.spec.d));
+        Pass pass = p.pass(phi.data(), update, precision), expected = p.pass(want.data(), update);
+        pass.damp = expected.damp = damp;
+        pass.col = col.data();
+        expected.col = col_want.data();
+        if (p.spec.kind == Kind::points) {
+          pass.gradient = gradient.data();
+          expected.gradient = gradient_want.data();
+        }
+        be.pass(geometry<Type>(p), pass);
+        ref.pass(plain(p), expected);
+        check_close(phi, want, tol, tol);
+        check_close(col, col_want, tol, lost(precision));
+        if (p.spec.kind != Kind::points) continue;
+        double most = 0;
+        for (const double v : gradient_want) most = std::max(most, std::fabs(v));
+        // Sums over pairs cancel, and a float32 distance has float32 digits.
+        check_close(gradient, gradient_want, tol, 20 * tol * most + 1e-15);
+      }
+  });
+}
+
 TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
   with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     for (const bool update : {true, false}) {
