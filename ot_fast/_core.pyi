@@ -87,7 +87,7 @@ def sparse(
     threads: int,
     callback: Callback | None,
     *,
-    start: float,
+    warm: bool,
     by_rows: bool,
     max_nz: int | None,
     semi_dual: bool,

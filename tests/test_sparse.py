@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import COSTS, clouds, exact_ot, marginal_error, pairwise, random_problem
+from problems import COSTS, clouds, exact_ot, marginal_error, pairwise, random_problem, spec
 from scipy import optimize
 
 import ot_fast as otf
@@ -133,7 +133,7 @@ def test_quadratic_tends_to_the_exact_value(reg):
 def test_points_and_their_matrix_give_the_same(cost, d):
     x, y = clouds(40, 33, d, seed=5)
     C = pairwise(x, y, cost)
-    geometry = otf.PointCloud(x, y, cost)
+    geometry = otf.PointCloud(x, y, **spec(cost))
     for solve in (otf.quadratic, lambda *p: otf.sparsity_constrained(*p, 3)):
         r, s = solve(None, None, geometry, 2.0), solve(None, None, C, 2.0)
         assert r.converged

@@ -81,7 +81,7 @@ class Newton : Sinkhorn<B> {
       be_.for_each(n, [=](index i) {
         const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
         before[i] = now[i];
-        now[i] = std::clamp(guess, -1e300, 1e300);
+        now[i] = std::min(1e300, std::max(-1e300, guess));
       });
     };
     extrapolate(n_, phi_, phi_before_.data());

@@ -134,10 +134,10 @@ class SemiDual {
     be_.for_each(n, [=](index i) { to[i] = from[i]; });
   }
 
-  // NaN, which says that nothing is known, stays.
+  // NaN in phi, which says that nothing is known, stays.
   void rescale(double factor) {
     double *psi = psi_, *phi = phi_;
-    be_.for_each(m_, [=](index j) { psi[j] = std::clamp(psi[j] * factor, -1e300, 1e300); });
+    be_.for_each(m_, [=](index j) { psi[j] = std::min(1e300, std::max(-1e300, psi[j] * factor)); });
     be_.for_each(n_, [=](index i) { phi[i] = std::clamp(phi[i] * factor, -1e300, 1e300); });
   }
 
