@@ -225,4 +225,5 @@ def _costs(geometry: DenseCost | PointCloud, i: NDArray[Any], j: NDArray[Any]) -
     if geometry.cost == "cityblock":
         return np.asarray(np.abs(x - y).sum(1))
     square = ((x - y) ** 2).sum(1)
-    return np.asarray(square if geometry.cost == "sqeuclidean" else np.sqrt(square))
+    power = {"sqeuclidean": 2.0, "euclidean": 1.0, "power": geometry.p}[geometry.cost]
+    return np.asarray(square if power == 2 else square ** (power / 2))
