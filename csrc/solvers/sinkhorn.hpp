@@ -154,7 +154,7 @@ class Sinkhorn : protected SemiDual<B> {
     be_.for_each(m_, [=](index j) { col[j] *= q[j] / delta[j]; });
     be_.log(n_, u, phi);
     be_.for_each(n_, [=](index i) { phi[i] += phi0[i]; });
-    constexpr double range = 25;  // float32 keeps exp(-87): what is lost is below exp(-37)
+    constexpr double range = 25;  // float32 keeps exp(-75): what is lost is below exp(-25)
     Value v = value(psi, phi, p_.reg);
     const auto far = be_.template sums<1>(
         m_, [=](index j, double* s) { s[0] += !(std::fabs(psi[j] - psi0[j]) < range) && b[j] > 0; });
