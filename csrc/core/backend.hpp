@@ -64,6 +64,10 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.kept_apply(kept, n, in, out) };
   { be.kept_apply_transposed(kept, n, n, in, out) };
   { be.kept_diagonal(kept, n, n, in, out) };  // out_j = sum_i T_ij^2 w_i
+  // An approximate factor of [[diag rows, -T], [-T', diag columns]]; false where there is none. Then
+  // out = the columns' part of its inverse times (0, y).
+  { be.kept_factor(kept, n, n, in, in) } -> std::same_as<bool>;
+  { be.kept_solve(n, n, in, out) };
   // Zeroes all but the `count` largest entries; returns the least one that stays
   // (the threshold where all do).
   { be.kept_largest(kept, n) } -> std::same_as<double>;

@@ -10,11 +10,13 @@
 #include <memory>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
 #include "core/slack.hpp"
 #include "cpu/dispatch.hpp"
+#include "cpu/laplacian.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace ot::cpu {
@@ -68,6 +70,17 @@ class Backend {
   }
   void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out) {
     kept_product(transposed(T, n, m), true, m, T.nnz, w, out);
+  }
+
+  bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
+    return factor_.factor(T, n, m, rows, columns);
+  }
+  void kept_solve(index n, index m, const double* y, double* out) {
+    solved_.resize(static_cast<std::size_t>(n + m));
+    std::fill_n(solved_.data(), n, 0.0);
+    std::copy_n(y, m, solved_.data() + n);
+    factor_.solve(solved_.data());
+    std::copy_n(solved_.data() + n, m, out);
   }
 
   double kept_largest(const Kept& T, index count) {
@@ -476,6 +489,8 @@ class Backend {
   Buffer<double> parts_, sums_, q_;
   Buffer<std::int32_t> idx_;
   Buffer<double> val_;
+  Laplacian factor_;
+  std::vector<double> solved_;
   Buffer<index> begin_, end_, col_begin_, col_at_;
   Buffer<std::int32_t> col_idx_;
   Buffer<double> col_val_, scratch_;

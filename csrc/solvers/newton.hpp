@@ -53,6 +53,8 @@ class Newton : Sinkhorn<B> {
       predict(previous, reg, next);
       previous = reg;
       reg = next;
+      floor_ = kFloor;
+      factored_ = false;
     }
     if (reg > p_.reg) rescale(reg / p_.reg);
     stalled_ = dense_ = false;
@@ -138,7 +140,7 @@ class Newton : Sinkhorn<B> {
         forcing_ = std::clamp(0.1 * v.error / before.error, 0.03, 0.3);
       }
       // Steps that gain little have lost edges that matter: keep more, or give way.
-      const bool weak = gained && !clipped_ && v.error > kGain * before.error;
+      const bool weak = gained && !clipped_ && solved_ && v.error > kGain * before.error;
       const bool room = 3 * kept.nnz < 2 * kept.limit * n_;
       if (weak && room) threshold_ = std::max(threshold_ * 0.1, floor_);
       slow = weak && !room && v.error > 0.5 * before.error ? slow + 1 : 0;
@@ -150,9 +152,10 @@ class Newton : Sinkhorn<B> {
   }
 
   // step = (H + mu diag(c))^-1 (b - c) to a relative residual, clipped; returns <b - c, step>.
-  // `rounding` of c and T keeps H definite where rows and columns match one to one.
+  // `rounding` of c and T keeps H definite where rows and columns match one to one. Diagonal
+  // preconditioning, and where that takes long an approximate factor of the plan's graph.
   double solve_newton(const Kept& T, double error, double rounding) {
-    const double *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
+    const double *a = p_.a, *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
     double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data(), *z = scaled_.data();
     double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
     const double damp = 1 + mu_ + rounding;
@@ -163,11 +166,25 @@ class Newton : Sinkhorn<B> {
       inverse[j] = 1 / std::max(exact, rounding * diagonal[j] + 1e-300);
       x[j] = 0;
       r[j] = b[j] - col[j];
-      z[j] = inverse[j] * r[j];
-      d[j] = z[j];
     });
-    double rz = dot(r, z), left = error;
-    for (index k = 0; k < kMaxCg && left > forcing_ * error && rz > 0; ++k) {
+    const auto scale = [&] {
+      if (factored_) be_.kept_solve(n_, m_, r, z);
+      else be_.for_each(m_, [=](index j) { z[j] = inverse[j] * r[j]; });
+    };
+    bool fresh = false;
+    double rz = 0, left = error;
+    index since = 0;
+    for (index k = 0; k < kMaxCg && left > forcing_ * error; ++k, ++since) {
+      if (!fresh && k == (factored_ ? kStale : kPatient)) {
+        fresh = true;
+        factored_ = be_.kept_factor(T, n_, m_, a, diagonal);
+        since = 0;
+      }
+      scale();
+      const double next = dot(r, z), beta = since > 0 ? next / rz : 0;
+      rz = next;
+      if (!(rz > 0)) break;
+      be_.for_each(m_, [=](index j) { d[j] = z[j] + (beta != 0 ? beta * d[j] : 0.0); });
       be_.kept_apply(T, n_, d, rows);
       be_.for_each(n_, [=](index i) { rows[i] *= inverse_a[i]; });
       be_.kept_apply_transposed(T, n_, m_, rows, q);
@@ -178,13 +195,10 @@ class Newton : Sinkhorn<B> {
       be_.for_each(m_, [=](index j) {
         x[j] += alpha * d[j];
         r[j] -= alpha * q[j];
-        z[j] = inverse[j] * r[j];
       });
-      const double next = dot(r, z), beta = next / rz;
       left = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(r[j]); })[0];
-      be_.for_each(m_, [=](index j) { d[j] = z[j] + beta * d[j]; });
-      rz = next;
     }
+    solved_ = left <= forcing_ * error;
     const double reach = reach_;
     clipped_ = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
     be_.for_each(m_, [=](index j) {
@@ -201,11 +215,12 @@ class Newton : Sinkhorn<B> {
   }
 
   static constexpr index kMaxCg = 500;
-  static constexpr index kSlow = 3;      // slow steps in a row after which Sinkhorn takes over
-  static constexpr double kGain = 0.07;  // error left by a step that lost nothing
-  static constexpr double kThreshold = 1e-4;
-  bool clipped_ = false, dense_ = false, final_ = false;
-  double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = 1e-14;
+  static constexpr index kPatient = 150, kStale = 30;  // CG iterations after which a factor, or another one, pays
+  static constexpr index kSlow = 3;                    // slow steps in a row after which Sinkhorn takes over
+  static constexpr double kGain = 0.07;                // error left by a step that lost nothing
+  static constexpr double kThreshold = 1e-4, kFloor = 1e-9;
+  bool clipped_ = false, dense_ = false, final_ = false, solved_ = true, factored_ = false;
+  double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = kFloor;
   double forcing_ = 0.1;  // residual of the CG solve, in the L1 norm that the error is in
   Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;
   Buffer<double> phi_before_, psi_before_;

@@ -90,6 +90,9 @@ class ReferenceBackend {
     each(T, n, [&](index i, index k) { out[T.idx[k]] += T.val[k] * T.val[k] * w[i]; });
   }
 
+  bool kept_factor(const Kept&, index, index, const double*, const double*) { return false; }
+  void kept_solve(index, index, const double*, double*) {}
+
   double kept_largest(const Kept& T, index count) {
     if (count >= T.nnz) return T.threshold;
     auto sorted = val_;
