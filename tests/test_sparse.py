@@ -394,6 +394,16 @@ def test_not_found_is_not_called_impossible():
         otf.sparsity_constrained([0.5, 0.5], b, np.ones((2, 3)), 1.0, 1, on_fail="raise")
 
 
+def test_a_wide_gap_is_named():
+    a, b, C = random_problem(60, 60, seed=1)
+    r = otf.sparsity_constrained(a, b, C, 0.5, 2, on_fail="ignore")
+    wide = r.converged and r.gap > 0.01 * abs(r.value)
+    assert ("see gap" in r.message) == wide
+    r = otf.sparsity_constrained(None, None, gaussians(30), 0.1, 4)
+    assert r.gap <= 0.01 * r.value
+    assert "gap" not in r.message
+
+
 def test_exact_fit():
     """As many entries as rows: every row whole in one column."""
     rng = np.random.default_rng(1)
