@@ -39,17 +39,20 @@ def exact_g(f: Any, case: cases.Case, k: int) -> Any:
     return -x[used, np.arange(z.shape[1])]
 
 
-def ours(case: cases.Case, k: int | None, threads: int) -> tuple[Any, float]:
+Solution = tuple[Any, Any, Any]  # plan, f, g; what is None is not known
+
+
+def ours(case: cases.Case, k: int | None, threads: int) -> Solution:
     C = case.C
     if k is None:
         r = otf.quadratic(case.a, case.b, C, REG, threads=threads, on_fail="ignore")
     else:
         r = otf.sparsity_constrained(case.a, case.b, C, REG, k, threads=threads, on_fail="ignore")
-    return r.plan, dual(r.f, r.g, case, k or len(case.a))
+    return r.plan, r.f, r.g
 
 
-def pot(form: str) -> Callable[..., tuple[Any, float]]:
-    def solve(case: cases.Case, k: int | None, threads: int) -> tuple[Any, float]:
+def pot(form: str) -> Callable[..., Solution]:
+    def solve(case: cases.Case, k: int | None, threads: int) -> Solution:
         import ot
 
         run = getattr(ot.smooth, f"smooth_ot_{form}")
@@ -58,20 +61,18 @@ def pot(form: str) -> Callable[..., tuple[Any, float]]:
         )
         with contextlib.redirect_stdout(io.StringIO()):
             plan, log = run(case.a, case.b, case.C, REG, log=True, **kind)
-        most = k or len(case.a)
-        g = log["beta"] if form == "dual" else exact_g(log["alpha"], case, most)
-        return plan, dual(log["alpha"], g, case, most)
+        return plan, log["alpha"], log["beta"] if form == "dual" else None
 
     return solve
 
 
-def regot(name: str) -> Callable[..., tuple[Any, float]]:
-    def solve(case: cases.Case, k: int | None, threads: int) -> tuple[Any, float]:
+def regot(name: str) -> Callable[..., Solution]:
+    def solve(case: cases.Case, k: int | None, threads: int) -> Solution:
         import regot
 
         run = getattr(regot, f"qrot_{name}")
         r = run(np.asfortranarray(case.C), case.a, case.b, REG, tol=1e-9, max_iter=2000)
-        return r.plan, float("nan")
+        return r.plan, None, None
 
     return solve
 
@@ -80,8 +81,11 @@ def row_of(case: cases.Case, k: int | None, name: str, solve: Any, args: Any) ->
     seconds = []
     while len(seconds) < args.repeats and sum(seconds) < args.limit:
         start = time.perf_counter()
-        plan, value = solve(case, k, args.threads)
+        plan, f, g = solve(case, k, args.threads)
         seconds.append(time.perf_counter() - start)
+    most, value = k or len(case.a), float("nan")
+    if f is not None:
+        value = dual(f, exact_g(f, case, most) if g is None else g, case, most)
     P = np.asarray(plan)
     rows, cols = abs(P.sum(1) - case.a).sum(), abs(P.sum(0) - case.b).sum()
     row = {"case": case.name, "max_nz": k, "solver": name, "seconds": seconds}

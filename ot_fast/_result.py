@@ -115,7 +115,65 @@ class Plan:
         ).T
 
 
-class OTResult:
+class Result:
+    """What all results share: the problem, whether it was solved, marginals and potentials."""
+
+    potentials: Any  # (f, g) in cost units
+
+    def __init__(
+        self, problem: Problem, method: str, tol: float, error: float, outcome: dict[str, Any]
+    ) -> None:
+        self._problem = problem
+        self.geometry = problem.geometry
+        self.method, self.tol, self.reg = method, tol, problem.reg
+        self.b_scale = problem.b_scale
+        self.n_iter: int = outcome["n_iter"]
+        self.marginal_error = error if math.isfinite(error) else math.inf
+        self.converged = self.marginal_error <= tol
+        status = Status.CONVERGED if self.converged else Status(outcome["status"])
+        if status is Status.CONVERGED and not self.converged:
+            status = Status.STALLED
+        self.status = status
+        self.history: dict[str, NDArray[Any]] = outcome["history"]
+        self.history["n_iter"] = self.history["n_iter"].astype(np.int64)
+
+    def _describe(self, advice: str = "") -> str:
+        text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
+        if self.converged:
+            return f"{text} (tol {self.tol:g})"
+        advice = (
+            advice
+            or {
+                Status.MAX_ITER: "raise max_iter, tol or reg",
+                Status.TIME_LIMIT: "raise time_limit, tol or reg",
+                Status.STALLED: "progress has stopped; raise tol or reg"
+                + (", or pass float64 costs" if self._problem.single else ""),
+            }[self.status]
+        )
+        return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
+
+    @cached_property
+    def a(self) -> Vector:
+        p = self._problem
+        return (p.b if p.transposed else p.a) * p.mass
+
+    @cached_property
+    def b(self) -> Vector:
+        p = self._problem
+        return (p.a if p.transposed else p.b) * p.mass
+
+    @property
+    def f(self) -> NDArray[Any]:
+        f: NDArray[Any] = self.potentials[0]
+        return f
+
+    @property
+    def g(self) -> NDArray[Any]:
+        g: NDArray[Any] = self.potentials[1]
+        return g
+
+
+class OTResult(Result):
     """An entropic transport plan ``P_ij = a_i b_j exp((f_i + g_j - C_ij)/reg)``.
 
     Cheap fields are filled by the solver. The others are computed on first access, by passes that
@@ -162,32 +220,18 @@ class OTResult:
     ) -> None:
         problem = plan.problem
         self._plan = plan
-        self._problem = problem
-        self.geometry = problem.geometry
-        self.method = method
-        self.tol = tol
-        self.reg = problem.reg
-        self.b_scale = problem.b_scale
-        self.n_iter: int = outcome["n_iter"]
         row, col, cost = plan.marginals(f64=False)
         self._row, self._col, self._cost = row, col, cost
         error = max(np.abs(row - problem.a).sum(), np.abs(col - problem.b).sum())
-        self.marginal_error = float(error) if math.isfinite(error) else math.inf
-        self.converged = self.marginal_error <= tol
-        status = Status.CONVERGED if self.converged else Status(outcome["status"])
-        if status is Status.CONVERGED and not self.converged:
-            status = Status.STALLED
-        self.status = status
+        super().__init__(problem, method, tol, float(error), outcome)
         scale = problem.mass
-        history = outcome["history"]
-        history["n_iter"] = history["n_iter"].astype(np.int64)
+        history = self.history
         for key in ("reg", "dual_value"):
             history[key] = np.ldexp(history[key], self.geometry.exponent)
         with np.errstate(over="ignore"):
             history["dual_value"] = (
                 history["dual_value"] + math.ldexp(self.geometry.shift, self.geometry.exponent)
             ) * scale + history["reg"] * self._mass_terms
-        self.history: dict[str, NDArray[Any]] = history
         detail = outcome["message"]
         self.message = self._describe() + (f"; {detail}" if detail else "")
 
@@ -198,28 +242,6 @@ class OTResult:
         """KL(P | a (x) b) / reg of a plan of mass M, less that of the unit-mass problem times M."""
         M = self._problem.mass
         return M * (M - 1 - math.log(M)) if M != 1 else 0.0
-
-    def _describe(self) -> str:
-        text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
-        if self.converged:
-            return f"{text} (tol {self.tol:g})"
-        advice = {
-            Status.MAX_ITER: "raise max_iter, tol or reg",
-            Status.TIME_LIMIT: "raise time_limit, tol or reg",
-            Status.STALLED: "progress has stopped; raise tol or reg"
-            + (", or pass float64 costs" if self._problem.single else ""),
-        }[self.status]
-        return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
-
-    @cached_property
-    def a(self) -> Vector:
-        p = self._problem
-        return (p.b if p.transposed else p.a) * p.mass
-
-    @cached_property
-    def b(self) -> Vector:
-        p = self._problem
-        return (p.a if p.transposed else p.b) * p.mass
 
     @cached_property
     def potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -232,14 +254,6 @@ class OTResult:
         dtype = np.float32 if p.single else np.float64
         with np.errstate(over="ignore"):
             return np.ldexp(f, k).astype(dtype), np.ldexp(g, k).astype(dtype)
-
-    @property
-    def f(self) -> NDArray[Any]:
-        return self.potentials[0]
-
-    @property
-    def g(self) -> NDArray[Any]:
-        return self.potentials[1]
 
     # ------------------------------------------------------------------ values and certificate
 

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from . import _validate
 from ._backends import core
-from ._errors import Status
 from ._geometry import DenseCost, PointCloud
-from ._result import Problem
+from ._result import Problem, Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Vector = NDArray[np.float64]
 PAIRS = 1 << 20  # costs of pairs computed together
+LOOSE = 0.01  # gap relative to the value, from which on the message names it
 
 
-class SparseResult:
+class SparseResult(Result):
     """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
 
     All values are recomputed from the plan that is returned.
@@ -74,14 +74,10 @@ class SparseResult:
         max_nz: int | None,
         outcome: dict[str, Any],
     ) -> None:
-        p = self._problem = problem
+        p = problem
         self._core_potentials = f, g
-        self.geometry = p.geometry
-        self.method, self.reg, self.tol = method, p.reg, tol
         self.axis, self.max_nz = axis, max_nz
-        self.b_scale = p.b_scale
-        self.n_iter: int = outcome["n_iter"]
-        n, m = self.geometry.shape
+        n, m = p.geometry.shape
         lines_are_rows = by_rows != p.transposed
         dtype = np.float32 if p.single else np.float64
         parts = ((outcome["val"] * p.mass).astype(dtype), outcome["idx"], outcome["begin"])
@@ -92,48 +88,20 @@ class SparseResult:
         )
         P = self.sparse_plan.astype(np.float64)
         rows, cols = np.asarray(P.sum(axis=1)).ravel(), np.asarray(P.sum(axis=0)).ravel()
-        error = max(np.abs(rows - self.a).sum(), np.abs(cols - self.b).sum()) / p.mass
-        self.marginal_error = float(error)
+        a, b = (p.b, p.a) if p.transposed else (p.a, p.b)
+        error = max(np.abs(rows - p.mass * a).sum(), np.abs(cols - p.mass * b).sum()) / p.mass
+        super().__init__(p, method, tol, float(error), outcome)
         counts = np.bincount(P.indices, minlength=m) if axis != 1 else np.diff(P.indptr)
         self.cardinality = int(counts.max())
-        self.converged = self.marginal_error <= tol
-        status = Status.CONVERGED if self.converged else Status(outcome["status"])
-        if status is Status.CONVERGED and not self.converged:
-            status = Status.STALLED
-        self.status = status
         self.dual_value = p.cost(outcome["dual_value"])
-        history = outcome["history"]
-        history["n_iter"] = history["n_iter"].astype(np.int64)
+        history = self.history
         history["reg"] = np.ldexp(history["reg"], self.geometry.exponent) / p.mass
         shifted = history["dual_value"] + self.geometry.shift
         history["dual_value"] = np.ldexp(shifted, self.geometry.exponent) * p.mass
-        self.history: dict[str, NDArray[Any]] = history
-        self.message = self._describe(outcome["message"])
-
-    def _describe(self, detail: str) -> str:
-        text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
-        if self.converged:
-            text += f" (tol {self.tol:g})"
-        elif detail:
-            return f"{text}; {detail}: raise max_nz"
-        else:
-            advice = {
-                Status.MAX_ITER: "raise max_iter, tol or reg",
-                Status.TIME_LIMIT: "raise time_limit, tol or reg",
-                Status.STALLED: "progress has stopped; raise tol or reg",
-            }[self.status]
-            return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
-        return text
-
-    @cached_property
-    def a(self) -> Vector:
-        p = self._problem
-        return (p.b if p.transposed else p.a) * p.mass
-
-    @cached_property
-    def b(self) -> Vector:
-        p = self._problem
-        return (p.a if p.transposed else p.b) * p.mass
+        detail = outcome["message"]
+        self.message = self._describe(f"{detail}; raise max_nz" if detail else "")
+        if self.converged and self.gap > LOOSE * abs(self.value):
+            self.message += f"; the best plan may cost up to {self.gap:.3g} less, see gap"
 
     @cached_property
     def potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -155,14 +123,6 @@ class SparseResult:
         with np.errstate(over="ignore"):
             k = p.geometry.exponent
             return np.ldexp(f, k).astype(dtype), np.ldexp(g, k).astype(dtype)
-
-    @property
-    def f(self) -> NDArray[Any]:
-        return self.potentials[0]
-
-    @property
-    def g(self) -> NDArray[Any]:
-        return self.potentials[1]
 
     @cached_property
     def value_linear(self) -> float:

@@ -119,6 +119,16 @@ def test_quadratic_matches_pot():
     assert r.value <= objective(P, C, 0.5) + 1e-6
 
 
+def test_quadratic_matches_regot():
+    regot = pytest.importorskip("regot")
+    a, b, C = random_problem(60, 60, seed=4)
+    r = otf.quadratic(a, b, C, 0.1)
+    P = regot.qrot_grssn(np.asfortranarray(C), a, b, 0.1, tol=1e-9, max_iter=5000).plan
+    assert marginal_error(P, a, b) <= 1e-6
+    np.testing.assert_allclose(r.plan, P, atol=1e-6)
+    assert r.value == pytest.approx(objective(P, C, 0.1), abs=1e-8)
+
+
 @pytest.mark.parametrize("reg", [1e-2, 1e1, 1e4])
 def test_quadratic_tends_to_the_exact_value(reg):
     a, b, C = random_problem(20, 20, seed=4)
@@ -392,6 +402,16 @@ def test_not_found_is_not_called_impossible():
     assert r.status == otf.Status.STALLED
     with pytest.raises(otf.ConvergenceError):
         otf.sparsity_constrained([0.5, 0.5], b, np.ones((2, 3)), 1.0, 1, on_fail="raise")
+
+
+def test_a_wide_gap_is_named():
+    a, b, C = random_problem(60, 60, seed=1)
+    r = otf.sparsity_constrained(a, b, C, 0.5, 2, on_fail="ignore")
+    wide = r.converged and r.gap > 0.01 * abs(r.value)
+    assert ("see gap" in r.message) == wide
+    r = otf.sparsity_constrained(None, None, gaussians(30), 0.1, 4)
+    assert r.gap <= 0.01 * r.value
+    assert "gap" not in r.message
 
 
 def test_exact_fit():

@@ -18,10 +18,11 @@ struct Candidates {
 };
 
 template <class B>
-concept SlackBackend =
-    Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to, double margin, index limit) {
-      // f = -inf or g = -inf leaves a row or a column out.
-      { be.candidates(geo, in, in, margin, limit, to) };
-    };
+concept SlackBackend = Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to,
+                                              double margin, index limit, const LineView& lines, double* out) {
+  // f = -inf or g = -inf leaves a row or a column out.
+  { be.candidates(geo, in, in, margin, limit, to) };
+  { be.lines(lines, out) };  // beta, theta and t of all lines; out_i = sum of the entries of other i
+};
 
 }  // namespace ot

@@ -38,4 +38,20 @@ struct Geometry {
   double p = 2;              // power: |x - y|^p
 };
 
+// The dual of sparse plans on candidate entries, which lie by lines: see solvers/lines.hpp.
+struct LineView {
+  index lines = 0, others = 0, k = 0;
+  double reg = 0, sigma = 0;
+  const index* begin = nullptr;       // (lines + 1)
+  const std::int32_t* idx = nullptr;  // by entry
+  const double* cost = nullptr;       // by entry
+  const double* centre = nullptr;     // by entry (nullable)
+  const double* b = nullptr;          // (lines)
+  const double* alpha = nullptr;      // (others)
+  double* beta = nullptr;             // (lines) in and out
+  double* theta = nullptr;            // (lines) in and out
+  double* t = nullptr;                // by entry, out
+  double* z = nullptr;                // by entry, scratch
+};
+
 }  // namespace ot

@@ -227,6 +227,21 @@ class Backend {
     to.begin[geo.n] = at;
   }
 
+  // Chunks of about equal numbers of entries, whose sums are added in order.
+  void lines(const LineView& L, double* sums) {
+    const index nnz = L.begin[L.lines], count = std::clamp<index>(nnz >> 13, 1, 16);
+    parts_.reserve(count * stride(L.others));
+    const auto first = [&](index c) {
+      return c == count ? L.lines : std::lower_bound(L.begin, L.begin + L.lines, nnz * c / count) - L.begin;
+    };
+    ThreadPool::instance().run(count, threads_, [&](index c) {
+      double* part = parts_.data() + c * stride(L.others);
+      std::fill(part, part + L.others, 0.0);
+      kernels_.lines(L, part, first(c), first(c + 1));
+    });
+    add_parts(count, L.others, sums);
+  }
+
   Stats stats(const Geometry& geo) {
     const Chunks chunks(geo.n);
     const auto f = kernels_.stats[geo.dtype == DType::f64];

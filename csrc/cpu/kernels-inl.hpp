@@ -863,6 +863,7 @@ double read(const double* x, index n) {
 
 }  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
 
+#include "cpu/lines-inl.hpp"
 #include "cpu/sparse-inl.hpp"
 
 namespace ot::cpu {
@@ -895,6 +896,7 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.stats[1] = L::stats<double>;
   k.slack[0] = L::slack<float>;
   k.slack[1] = L::slack<double>;
+  k.lines = L::lines;
   k.kept_product[0] = L::kept_product<false>;
   k.kept_product[1] = L::kept_product<true>;
   k.exp = L::exp_array;

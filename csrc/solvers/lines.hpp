@@ -29,6 +29,7 @@ class LineDual {
   using Doubles = std::vector<double>;
   using Stop = std::function<bool()>;
 
+  std::function<void(const LineView&, double*)> solve_lines;  // of the backend
   index lines = 0, others = 0;
   const double *a = nullptr, *b = nullptr;  // masses of the others and of the lines
   index k = std::numeric_limits<index>::max();
@@ -47,9 +48,7 @@ class LineDual {
     begin.assign(at(lines + 1), 0);
     for (Doubles* v : {&alpha, &gradient, &base_, &step_, &residual_, &direction_, &product_, &scaled_, &inverse_})
       v->assign(at(others), 0);
-    for (Doubles* v : {&beta, &theta, &rank_, &height_}) v->assign(at(lines), 0);
-    first_.assign(at(lines + 1), 0);
-    near_.assign(at(lines), 0);
+    for (Doubles* v : {&beta, &theta}) v->assign(at(lines), 0);
   }
 
   // Takes new candidates by rows of C, at potentials f (rows) and g; rows are the lines, or the
@@ -86,15 +85,14 @@ class LineDual {
 
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
-    std::copy(a, a + others, gradient.begin());
-    for (index j = 0; j < lines; ++j) {
-      if (!(b[j] > 0)) continue;
-      solve_line(j);
-      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) gradient[at(idx[at(e)])] -= t[at(e)];
-    }
+    z_.resize(idx.size());
+    solve_lines({lines, others, k, reg, sigma, begin.data(), idx.data(), cost.data(),
+                 sigma > 0 && !centre.empty() ? centre.data() : nullptr, b, alpha.data(), beta.data(), theta.data(),
+                 t.data(), z_.data()},
+                product_.data());
     error = 0;
     for (index i = 0; i < others; ++i) {
-      if (!(a[i] > 0)) gradient[at(i)] = 0;
+      gradient[at(i)] = a[i] > 0 ? a[i] - product_[at(i)] : 0.0;
       error += std::fabs(gradient[at(i)]);
     }
   }
@@ -196,196 +194,67 @@ class LineDual {
     begin[at(lines)] = static_cast<index>(idx.size());
   }
 
-  // beta_j and theta_j such that t_j sums to b_j. Without the bound, Newton's method on the convex
-  // sum (z + x)+ = (reg + sigma) b_j: after its first step x only falls, and entries only leave.
-  void solve_line(index j) {
-    const index e0 = begin[at(j)], n = begin[at(j + 1)] - e0;
-    if (n == 0) return;
-    if (z_.size() < at(n)) {
-      z_.resize(at(2 * n));
-      active_.resize(at(2 * n));
-    }
-    double *z = z_.data(), *active = active_.data();
-    double top = -INFINITY;
-    for (index e = 0; e < n; ++e) {
-      z[e] = alpha[at(idx[at(e0 + e)])] - cost[at(e0 + e)];
-      if (sigma > 0 && !centre.empty()) z[e] += sigma * centre[at(e0 + e)];
-      top = std::max(top, z[e]);
-    }
-    const double whole = reg + sigma, mass = whole * b[j];
-    double x = std::max(beta[at(j)], 0.5 * mass - top), tie = 0;  // at least one entry is positive
-    const double hint = theta[at(j)] > 0 ? theta[at(j)] - beta[at(j)] : -INFINITY;
-    index count = 0;
-    for (int round = 0; round < 2; ++round) {
-      double sum = 0;
-      count = 0;
-      for (index e = 0; e < n; ++e)
-        if (z[e] + x > 0) {
-          sum += z[e];
-          active[count++] = z[e];
-        }
-      x = (mass - sum) / static_cast<double>(count);
-    }
-    for (index before = 0; count != before;) {
-      before = count;
-      double sum = 0;
-      count = 0;
-      for (index e = 0; e < before; ++e)
-        if (const double v = active[e]; v + x > 0) {
-          sum += v;
-          active[count++] = v;
-        }
-      if (count == 0) {  // rounding: the largest alone
-        sum = top;
-        before = count = 1;
-      }
-      x = (mass - sum) / static_cast<double>(count);
-    }
-    if (count > k) bound_line(active, count, b[j], hint, x, tie);
-    beta[at(j)] = x;
-    theta[at(j)] = tie;
-    double* to = t.data() + e0;
-    if (tie > 0) {
-      for (index e = 0; e < n; ++e) {
-        const double w = z[e] + x;
-        to[e] = w > tie ? std::min((w - tie) / sigma, w / whole) : 0.0;
-      }
-    } else {
-      const double inverse = 1 / whole;
-      for (index e = 0; e < n; ++e) to[e] = std::max(0.0, z[e] + x) * inverse;
-    }
-  }
-
-  // More than k entries are positive; z are those: theta - x only rises. With y = theta - x and h = theta sigma/reg,
-  //   sum min(1, (z - y)+/h) = k   determines h(y), and the line sums to
-  //   S(y) = sum min(z - y, h)+ / sigma + sum (z - y - h)+ / (reg + sigma),
-  // decreasing and piecewise linear: Newton's method, kept in a bracket.
-  void bound_line(const double* z, index n, double mass, double hint, double& x, double& tie) {
-    const double whole = reg + sigma, ratio = sigma / reg, bound = static_cast<double>(k);
-    order_.assign(z, z + n);
-    std::nth_element(order_.begin(), order_.begin() + k, order_.end(), std::greater<>());
-    const double next = order_[at(k)];
-    double sum = 0, least = INFINITY;
-    for (index e = 0; e < k; ++e) {
-      sum += order_[at(e)];
-      least = std::min(least, order_[at(e)]);
-    }
-    x = (whole * mass - sum) / bound;
-    // No tie: the k largest share the mass, and theta is anything between them and the rest.
-    if (next + x <= 0 || least + x >= (1 + ratio) * (next + x)) {
-      tie = std::max(next + x, std::numeric_limits<double>::min());
-      return;
-    }
-    double low = -INFINITY, high = next, y = hint < next ? hint : -INFINITY, h = 0;
-    if (std::isinf(y)) y = next - std::max(least - next, 1e-3 * whole * mass);
-    index last_top = -1, last_near = -1;
-    for (int round = 0; round < 100; ++round) {
-      // h by Newton's method on a concave function of 1/h: from below, finite.
-      double u = 0;
-      index top = 0, near = 0;
-      for (index before = -1;; before = top) {
-        double reach = 0;
-        top = near = 0;
-        for (index e = 0; e < n; ++e) {
-          const double v = z[e] - y;
-          if (!(v > 0)) continue;
-          if (v * u >= 1) {
-            ++top;
-          } else {
-            reach += v;
-            ++near;
-          }
-        }
-        if (top == before || near == 0 || top >= k) break;
-        u = static_cast<double>(k - top) / reach;
-      }
-      h = 1 / u;
-      if (top == last_top && near == last_near) break;  // the piece that Newton's step aimed at
-      double total = 0;
-      for (index e = 0; e < n; ++e)
-        if (const double v = z[e] - y; v > 0) total += std::min(v, h) / sigma + std::max(0.0, v - h) / whole;
-      if (std::fabs(total - mass) <= 4e-16 * mass) break;
-      (total > mass ? low : high) = y;
-      const double fall = -static_cast<double>(near) / static_cast<double>(std::max<index>(1, k - top));
-      const double slope = (static_cast<double>(top) * fall - static_cast<double>(near)) / sigma -
-                           static_cast<double>(top) * (1 + fall) / whole;
-      double to = slope < 0 ? y + (mass - total) / slope : INFINITY;
-      last_top = top;
-      last_near = near;
-      if (!(to > low && to < high)) {
-        to = std::isinf(low) ? y - 2 * std::max(whole * mass, high - y) : 0.5 * (low + high);
-        last_top = -1;
-      }
-      if (to == y || std::fabs(to - y) <= 1e-16 * (std::fabs(y) + h)) break;
-      y = to;
-    }
-    tie = h / ratio;
-    x = tie - y;
-  }
-
   // The Schur complement of the generalised Hessian after beta is eliminated. Per line, with J the
-  // derivative of t: J - J1 1'J / 1'J1, where J = diag(weight) less a rank one over the entries near the tie.
+  // derivative of t: J - J1 1'J / 1'J1, where J = diag(weight) less a rank one over the entries near the
+  // tie. The weight is 1/sigma near the tie and 1/(reg + sigma) above; J1 is `share` near it.
   void linearise() {
-    to_.clear();
-    weight_.clear();
-    share_.clear();
+    to_.resize(idx.size() + 1);
+    curved_.clear();
     std::fill(inverse_.begin(), inverse_.end(), 0.0);
-    const double whole = reg + sigma;
+    const double flat = 1 / (reg + sigma);
+    index p = 0;
     for (index j = 0; j < lines; ++j) {
-      const auto line = at(j);
-      first_[line] = near_[line] = static_cast<index>(to_.size());
-      height_[line] = rank_[line] = 0;
       if (!(b[j] > 0)) continue;
-      const double tie = theta[line], edge = tie / reg;  // t of an entry that leaves the tie upwards
-      index near = 0, top = 0;
-      for (index e = begin[line]; tie > 0 && e < begin[line + 1]; ++e)
-        if (t[at(e)] > 0 && t[at(e)] < edge) {
-          to_.push_back(idx[at(e)]);
-          weight_.push_back(1 / sigma);
-          ++near;
+      const index e0 = begin[at(j)], e1 = begin[at(j + 1)];
+      const double tie = theta[at(j)], edge = tie > 0 ? tie / reg : 0;  // t of an entry that leaves the tie upwards
+      Curved line{p, p, p, 0, 0, 0};
+      if (tie > 0) {
+        for (index e = e0; e < e1; ++e) {
+          to_[at(p)] = idx[at(e)];
+          p += t[at(e)] > 0 && t[at(e)] < edge;
         }
-      near_[line] = static_cast<index>(to_.size());
-      for (index e = begin[line]; e < begin[line + 1]; ++e)
-        if (t[at(e)] > 0 && t[at(e)] >= edge) {
-          to_.push_back(idx[at(e)]);
-          weight_.push_back(1 / whole);
-          ++top;
-        }
-      double above = 0;
+        line.near = p;
+      }
+      for (index e = e0; e < e1; ++e) {
+        to_[at(p)] = idx[at(e)];
+        p += t[at(e)] > 0 && t[at(e)] >= edge;
+      }
+      line.end = p;
+      const index near = line.near - line.first, top = line.end - line.near;
+      if (near + top < 2) {  // one entry follows its line: no curvature
+        p = line.first;
+        continue;
+      }
       if (near > 0) {
         const auto m = static_cast<double>(near);
         const double rest = m + static_cast<double>(std::max<index>(0, k - top)) * sigma / reg;
-        rank_[line] = 1 / (sigma * rest);
-        above = (1 - m / rest) / sigma;
+        line.rank = 1 / (sigma * rest);
+        line.share = (1 - m / rest) / sigma;
       }
-      const double h = static_cast<double>(top) / whole + static_cast<double>(near) * above;
-      height_[line] = h > 0 ? 1 / h : 0;
-      for (index p = first_[line]; p < static_cast<index>(to_.size()); ++p) {
-        const bool tied = p < near_[line];
-        const double u = tied ? above : weight_[at(p)];
-        share_.push_back(u);
-        inverse_[at(to_[at(p)])] += weight_[at(p)] - (tied ? rank_[line] : 0.0) - u * u * height_[line];
-      }
+      const double h = static_cast<double>(top) * flat + static_cast<double>(near) * line.share;
+      line.height = h > 0 ? 1 / h : 0;
+      curved_.push_back(line);
+      const double d_near = 1 / sigma - line.rank - line.share * line.share * line.height;
+      const double d_top = flat - flat * flat * line.height;
+      for (index q = line.first; q < line.near; ++q) inverse_[at(to_[at(q)])] += d_near;
+      for (index q = line.near; q < line.end; ++q) inverse_[at(to_[at(q)])] += d_top;
     }
-    first_[at(lines)] = static_cast<index>(to_.size());
   }
 
   void apply(const Doubles& in, Doubles& out, double ridge) const {
     const double* x = in.data();
     double* y = out.data();
     const std::int32_t* to = to_.data();
-    const double *weight = weight_.data(), *share = share_.data();
+    const double flat = 1 / (reg + sigma), steep = 1 / sigma;
     for (index i = 0; i < others; ++i) y[i] = ridge * x[i];
-    for (index j = 0; j < lines; ++j) {
-      const index p0 = first_[at(j)], p1 = near_[at(j)], p2 = first_[at(j + 1)];
-      if (p2 - p0 < 2) continue;  // one entry follows its line: no curvature
-      double all = 0, tied = 0;
-      for (index p = p0; p < p2; ++p) all += share[p] * x[to[p]];
-      for (index p = p0; p < p1; ++p) tied += x[to[p]];
-      all *= height_[at(j)];
-      tied *= rank_[at(j)];
-      for (index p = p0; p < p1; ++p) y[to[p]] -= tied;
-      for (index p = p0; p < p2; ++p) y[to[p]] += weight[p] * x[to[p]] - share[p] * all;
+    for (const Curved& line : curved_) {
+      double near = 0, top = 0;
+      for (index p = line.first; p < line.near; ++p) near += x[to[p]];
+      for (index p = line.near; p < line.end; ++p) top += x[to[p]];
+      const double all = (line.share * near + flat * top) * line.height;
+      const double fall = line.rank * near + line.share * all;
+      for (index p = line.first; p < line.near; ++p) y[to[p]] += steep * x[to[p]] - fall;
+      for (index p = line.near; p < line.end; ++p) y[to[p]] += flat * (x[to[p]] - all);
     }
   }
 
@@ -453,10 +322,13 @@ class LineDual {
 
   static constexpr index kMaxCg = 300;
   static constexpr double kResidual = 0.1;
-  Doubles z_, active_, order_, base_, step_, residual_, direction_, product_, scaled_, inverse_;
-  std::vector<index> first_, near_;  // by line: its entries in the lists below, those near the tie first
-  Doubles rank_, height_, weight_, share_;
-  std::vector<std::int32_t> to_;
+  Doubles z_, order_, base_, step_, residual_, direction_, product_, scaled_, inverse_;
+  struct Curved {
+    index first, near, end;  // its entries in to_, those near the tie before `near`
+    double rank, share, height;
+  };
+  std::vector<Curved> curved_;    // lines of two entries or more
+  std::vector<std::int32_t> to_;  // others
 };
 
 }  // namespace ot

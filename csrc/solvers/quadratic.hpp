@@ -67,6 +67,7 @@ class Quadratic {
     dual_.a = by_rows ? p.b : p.a;
     dual_.b = by_rows ? p.a : p.b;
     dual_.reg = p.reg;
+    dual_.solve_lines = [this](const LineView& view, double* sums) { be_.lines(view, sums); };
   }
 
   // Potentials in cost units: the result, and the start where `warm`.
@@ -98,16 +99,22 @@ class Quadratic {
       climb(last ? limits_.tol : kLoose, last ? 200 : 50);
       clock_.count(reg, dual_.error, value(false));
       if (last || clock_.exhausted()) break;
-      index active = 0;
-      for (const double v : dual_.t) active += v > 0;
-      const double mean = reg / static_cast<double>(std::max<index>(1, active));
-      margin_ = active > 16 * (n_ + m_) ? mean : 4 * mean;
-      look();
+      narrow();
     }
     if (dual_.reg > p_.reg) {  // out of passes: the plan must still be one of this problem
       dual_.reg = p_.reg;
       dual_.evaluate();
     }
+  }
+
+  // Candidates within a few times the mean slack of the plan.
+  void narrow() {
+    index active = 0;
+    for (const double v : dual_.t) active += v > 0;
+    const double mean = dual_.reg / static_cast<double>(std::max<index>(1, active));
+    margin_ = active > 16 * (n_ + m_) ? mean : 4 * mean;
+    look();
+    dual_.evaluate();
   }
 
   // Newton on the candidates, taken anew whenever the potentials leave their reach.
@@ -125,6 +132,7 @@ class Quadratic {
   template <class F>
   void proximal(F each) {
     double sigma = p_.reg, tol = 1e-3;
+    narrow();
     for (int round = 0; round < kProximal && !clock_.exhausted(); ++round) {
       dual_.sigma = sigma;
       dual_.centre = dual_.t;
@@ -279,8 +287,8 @@ class Quadratic {
     return clock_.exhausted();
   }
 
-  static constexpr double kFactor = 6;   // between two values of reg
-  static constexpr double kLoose = 0.1;  // error on the way
+  static constexpr double kFactor = 6;    // between two values of reg
+  static constexpr double kLoose = 0.03;  // error on the way
   static constexpr int kRounds = 100, kProximal = 40;
   B& be_;
   const Problem& p_;

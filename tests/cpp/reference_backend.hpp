@@ -145,6 +145,25 @@ class ReferenceBackend {
     }
   }
 
+  // By bisection: x such that the line sums to b_j, and inside it theta.
+  void lines(const LineView& L, double* out) {
+    std::fill(out, out + L.others, 0.0);
+    for (index j = 0; j < L.lines; ++j) {
+      const index e0 = L.begin[j], e1 = L.begin[j + 1];
+      if (e0 == e1 || !(L.b[j] > 0)) continue;
+      double low = INFINITY;
+      for (index e = e0; e < e1; ++e) {
+        L.z[e] = L.alpha[L.idx[e]] - L.cost[e] + (L.centre ? L.sigma * L.centre[e] : 0);
+        low = std::min(low, -L.z[e]);
+      }
+      double high = low + 1;
+      while (line_sum(L, j, high) < L.b[j]) high = low + 2 * (high - low);
+      bisect(low, high, [&](double x) { return line_sum(L, j, x) < L.b[j]; });
+      L.beta[j] = high;
+      for (index e = e0; e < e1; ++e) out[L.idx[e]] += L.t[e];
+    }
+  }
+
   void candidates(const Geometry& g, const double* f, const double* h, double margin, index limit, Candidates& to) {
     std::vector<std::int32_t> idx;
     std::vector<double> found;
@@ -222,6 +241,37 @@ class ReferenceBackend {
   }
 
  private:
+  template <class F>
+  static void bisect(double& low, double& high, F below) {
+    for (int round = 0; round < 200; ++round) {
+      const double middle = 0.5 * (low + high);
+      (below(middle) ? low : high) = middle;
+    }
+  }
+
+  // theta and t of line j at beta_j = x, and its sum.
+  static double line_sum(const LineView& L, index j, double x) {
+    const index e0 = L.begin[j], e1 = L.begin[j + 1];
+    const auto places = [&](double theta) {
+      double sum = 0;
+      for (index e = e0; e < e1; ++e) sum += std::clamp(((L.z[e] + x) / theta - 1) * L.reg / L.sigma, 0.0, 1.0);
+      return sum;
+    };
+    double top = 0, low = 0, sum = 0;
+    index positive = 0;
+    for (index e = e0; e < e1; ++e) {
+      positive += L.z[e] + x > 0;
+      top = std::max(top, L.z[e] + x);
+    }
+    if (positive > L.k) bisect(low, top, [&](double theta) { return places(theta) > static_cast<double>(L.k); });
+    L.theta[j] = low;
+    for (index e = e0; e < e1; ++e) {
+      const double w = std::max(0.0, L.z[e] + x), t = w / (L.reg + L.sigma);
+      sum += L.t[e] = low > 0 ? std::min(t, std::max(0.0, w - low) / L.sigma) : t;
+    }
+    return sum;
+  }
+
   static std::size_t size(index n) { return static_cast<std::size_t>(n); }
 
   template <class F>

@@ -232,6 +232,60 @@ TEST_CASE_TEMPLATE("candidates", Type, OT_TESTED) {
   });
 }
 
+// Few lines of many entries, and many lines of few: several chunks.
+TEST_CASE_TEMPLATE("lines of sparse plans", Type, On<cpu::Backend, double>) {
+  typename Type::Tested be(3), alone(1);
+  ReferenceBackend ref;
+  std::mt19937 random(7);
+  std::uniform_real_distribution<double> uniform;
+  for (const auto& [lines, others] : {std::pair<index, index>{1, 1}, {7, 40}, {40, 9}, {700, 30}}) {
+    std::vector<index> begin{0};
+    std::vector<std::int32_t> idx;
+    Vector b(size(lines)), alpha(size(others)), sums(size(others)), sums_want(size(others));
+    for (index j = 0; j < lines; ++j) {
+      for (index i = 0; i < others; ++i)
+        if (i == j % others || uniform(random) < 0.8) idx.push_back(static_cast<std::int32_t>(i));
+      begin.push_back(static_cast<index>(idx.size()));
+      b[size(j)] = j % 5 == 3 ? 0 : 0.1 + uniform(random);
+    }
+    Vector cost(idx.size()), centre(idx.size());
+    for (double& c : cost) c = uniform(random);
+    for (double& c : centre) c = uniform(random) < 0.2 ? uniform(random) : 0;
+    for (const index k : {index{1}, index{3}, others})
+      for (const double sigma : {0.0, 2.0, 0.01}) {
+        if (sigma == 0 && k < others) continue;  // ties need a proximal term
+        CAPTURE(lines);
+        CAPTURE(k);
+        CAPTURE(sigma);
+        Vector beta(b.size(), 0.0), theta = beta, t(idx.size()), z = t, want = t, ignored = beta, ignored_too = beta;
+        for (int round = 0; round < 3; ++round) {  // cold, from near by, and from the answer
+          if (round < 2)
+            for (double& v : alpha) v += (round == 0 ? 0.5 : 1e-3) * uniform(random);
+          LineView view{lines,        others,       k,
+                        0.7,          sigma,        begin.data(),
+                        idx.data(),   cost.data(),  sigma > 0 ? centre.data() : nullptr,
+                        b.data(),     alpha.data(), beta.data(),
+                        theta.data(), t.data(),     z.data()};
+          LineView same = view, reference = view;
+          Vector beta_same = beta, theta_same = theta, t_same = t, sums_same = sums;
+          same.beta = beta_same.data();
+          same.theta = theta_same.data();
+          same.t = t_same.data();
+          reference.beta = ignored.data();
+          reference.theta = ignored_too.data();
+          reference.t = want.data();
+          be.lines(view, sums.data());
+          alone.lines(same, sums_same.data());
+          ref.lines(reference, sums_want.data());
+          CHECK(t == t_same);
+          CHECK(sums == sums_same);
+          check_close(t, want, 1e-9, 1e-10);
+          check_close(sums, sums_want, 1e-9, 1e-9);
+        }
+      }
+  }
+}
+
 TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
   std::vector<Spec> specs = dense_specs();
   specs.push_back({.n = 600, .m = 481});  // enough entries for several threads

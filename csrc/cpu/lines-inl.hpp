@@ -1,0 +1,203 @@
+// Lines of the dual of sparse plans: for potentials alpha of the others given, beta_j, theta_j and the
+// entries of every line (solvers/lines.hpp). Part of kernels-inl.hpp.
+#pragma once
+
+namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
+
+// Without the bound: Newton's method on the convex sum (z + x)+ = whole. After its first step x only
+// falls, and entries only leave. Returns the number of positive entries.
+inline index free_line(const double* z, index n, double whole, double& x) {
+  double before = -1;
+  for (int round = 0;; ++round) {
+    double count = 0, sum = 0;
+#pragma omp simd reduction(+ : count, sum)
+    for (index e = 0; e < n; ++e) {
+      count += z[e] + x > 0 ? 1.0 : 0.0;
+      sum += z[e] + x > 0 ? z[e] : 0.0;
+    }
+    if (count == 0) {  // a poor hint, or rounding: the largest alone
+      double top = -__builtin_inf();
+      for (index e = 0; e < n; ++e) top = z[e] > top ? z[e] : top;
+      x = whole - top;
+      if (round > 0) return 1;
+      continue;
+    }
+    if (count == before || (round > 1 && count > before)) return static_cast<index>(count);
+    x = (whole - sum) / count;
+    before = count;
+  }
+}
+
+// With a tie, from the last one: with y = theta - x and h = theta sigma/reg, the entries T of z - y >= h and N
+// of 0 < z - y < h obey
+//   sum_N (z - y) = (k - |T|) h,   k h / sigma + sum_T (z - y - h) / (reg + sigma) = mass,
+// two linear equations. False where the sets do not settle.
+inline bool tied_line(const LineView& L, const double* z, index n, double mass, double& x, double& tie) {
+  const double flat = 1 / (L.reg + L.sigma), steep = 1 / L.sigma, k = static_cast<double>(L.k);
+  double y = tie - x, h = tie * L.sigma / L.reg, last_top = -1, last_near = -1;
+  for (int round = 0; round < 10; ++round) {
+    double top = 0, near = 0, sum_top = 0, sum_near = 0;
+#pragma omp simd reduction(+ : top, near, sum_top, sum_near)
+    for (index e = 0; e < n; ++e) {
+      const double v = z[e] - y;
+      top += v >= h ? 1.0 : 0.0;
+      sum_top += v >= h ? z[e] : 0.0;
+      near += v > 0 && v < h ? 1.0 : 0.0;
+      sum_near += v > 0 && v < h ? z[e] : 0.0;
+    }
+    if (top == last_top && near == last_near) {
+      tie = h * L.reg / L.sigma;
+      x = tie - y;
+      return true;
+    }
+    if (top > k || (near == 0 && top < k)) return false;
+    const double rest = mass - sum_top * flat;
+    if (top == k) {  // no tie, perhaps
+      double least = __builtin_inf(), next = -__builtin_inf();
+      for (index e = 0; e < n; ++e) {
+        const bool in = z[e] - y >= h;
+        least = in && z[e] < least ? z[e] : least;
+        next = !in && z[e] > next ? z[e] : next;
+      }
+      x = rest / (k * flat);
+      tie = next + x;
+      return tie > 0 && least + x >= (1 + L.sigma / L.reg) * tie;
+    }
+    const double slope = k * steep - top * flat, det = near * slope + (k - top) * top * flat;
+    y = (sum_near * slope - (k - top) * rest) / det;
+    h = (near * rest + top * flat * sum_near) / det;
+    if (!(h > 0)) return false;
+    last_top = top;
+    last_near = near;
+  }
+  return false;
+}
+
+// The k largest first.
+inline void select(double* v, index n, index k) {
+  index low = 0, high = n - 1;
+  while (low < high) {
+    const double pivot = v[(low + high) / 2];
+    index i = low, j = high;
+    while (i <= j) {
+      while (v[i] > pivot) ++i;
+      while (v[j] < pivot) --j;
+      if (i > j) break;
+      const double w = v[i];
+      v[i++] = v[j];
+      v[j--] = w;
+    }
+    if (k - 1 <= j) high = j;
+    else if (k - 1 >= i) low = i;
+    else break;
+  }
+}
+
+// More than k entries, z, are positive: theta - x only rises. With y and h as above,
+//   sum min(1, (z - y)+/h) = k   determines h(y), and the line sums to
+//   S(y) = sum min(z - y, h)+ / sigma + sum (z - y - h)+ / (reg + sigma),
+// decreasing and piecewise linear: Newton's method, kept in a bracket.
+inline void bound_line(const LineView& L, double* z, index n, double mass, double hint, double& x, double& tie) {
+  const index k = L.k;
+  const double sigma = L.sigma, whole = L.reg + sigma, ratio = sigma / L.reg, inf = __builtin_inf();
+  select(z, n, k);
+  double sum = 0, least = inf, next = -inf;
+  for (index e = 0; e < k; ++e) {
+    sum += z[e];
+    least = z[e] < least ? z[e] : least;
+  }
+  for (index e = k; e < n; ++e) next = z[e] > next ? z[e] : next;
+  x = (whole * mass - sum) / static_cast<double>(k);
+  // No tie: the k largest share the mass, and theta is anything between them and the rest.
+  if (next + x <= 0 || least + x >= (1 + ratio) * (next + x)) {
+    tie = next + x > 0 ? next + x : 2.2250738585072014e-308;
+    return;
+  }
+  double low = -inf, high = next, y = hint < next ? hint : -inf, h = 0;
+  if (y == -inf) y = next - (least - next > 1e-3 * whole * mass ? least - next : 1e-3 * whole * mass);
+  index last_top = -1, last_near = -1;
+  for (int round = 0; round < 100; ++round) {
+    // h by Newton's method on a concave function of 1/h: from below, finite.
+    double u = 0;
+    index top = 0, near = 0;
+    for (index before = -1;; before = top) {
+      double reach = 0, above = 0, below = 0;
+#pragma omp simd reduction(+ : reach, above, below)
+      for (index e = 0; e < n; ++e) {
+        const double v = z[e] - y;
+        above += v > 0 && v * u >= 1 ? 1.0 : 0.0;
+        below += v > 0 && v * u < 1 ? 1.0 : 0.0;
+        reach += v > 0 && v * u < 1 ? v : 0.0;
+      }
+      top = static_cast<index>(above);
+      near = static_cast<index>(below);
+      if (top == before || near == 0 || top >= k) break;
+      u = static_cast<double>(k - top) / reach;
+    }
+    h = 1 / u;
+    if (top == last_top && near == last_near) break;  // the piece that Newton's step aimed at
+    double total = 0;
+    for (index e = 0; e < n; ++e)
+      if (const double v = z[e] - y; v > 0) total += (v < h ? v : h) / sigma + (v > h ? v - h : 0.0) / whole;
+    if (__builtin_fabs(total - mass) <= 4e-16 * mass) break;
+    (total > mass ? low : high) = y;
+    const double fall = -static_cast<double>(near) / static_cast<double>(k - top > 1 ? k - top : 1);
+    const double slope = (static_cast<double>(top) * fall - static_cast<double>(near)) / sigma -
+                         static_cast<double>(top) * (1 + fall) / whole;
+    double to = slope < 0 ? y + (mass - total) / slope : inf;
+    last_top = top;
+    last_near = near;
+    if (!(to > low && to < high)) {
+      const double step = high - y > whole * mass ? high - y : whole * mass;
+      to = low == -inf ? y - 2 * step : 0.5 * (low + high);
+      last_top = -1;
+    }
+    if (to == y || __builtin_fabs(to - y) <= 1e-16 * (__builtin_fabs(y) + h)) break;
+    y = to;
+  }
+  tie = h / ratio;
+  x = tie - y;
+}
+
+// Lines [j0, j1); `sums` (others) += t.
+inline void lines(const LineView& L, double* __restrict sums, index j0, index j1) {
+  const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : 0;
+  for (index j = j0; j < j1; ++j) {
+    const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
+    const double mass = L.b[j];
+    if (n == 0 || !(mass > 0)) continue;
+    const std::int32_t* __restrict to = L.idx + e0;
+    const double* __restrict cost = L.cost + e0;
+    double* __restrict z = L.z + e0, * __restrict t = L.t + e0;
+    for (index e = 0; e < n; ++e) z[e] = L.alpha[to[e]] - cost[e];
+    if (L.centre)
+      for (index e = 0; e < n; ++e) z[e] += L.sigma * L.centre[e0 + e];
+    double x = L.beta[j], tie = L.theta[j];
+    const double hint = tie > 0 ? tie - x : -__builtin_inf();
+    double free = x;
+    if (tie > 0 && L.k < n && tied_line(L, z, n, mass, x, tie)) {
+    } else {
+      x = free;
+      tie = 0;
+      if (const index count = free_line(z, n, mass / flat, x); count > L.k) {
+        index above = 0;  // t holds them for a while
+        for (index e = 0; e < n; ++e) {
+          t[above] = z[e];
+          above += z[e] + x > 0;
+        }
+        bound_line(L, t, above, mass, hint, x, tie);
+      }
+    }
+    L.beta[j] = x;
+    L.theta[j] = tie;
+    const double slope = tie > 0 ? steep : flat;
+#pragma omp simd
+    for (index e = 0; e < n; ++e) {
+      const double w = z[e] + x, near = (w - tie) * slope, top = w * flat, least = near < top ? near : top;
+      t[e] = least > 0 ? least : 0.0;
+    }
+    for (index e = 0; e < n; ++e) sums[to[e]] += t[e];
+  }
+}
+
+}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
