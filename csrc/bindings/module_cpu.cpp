@@ -1,11 +1,12 @@
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_geometry.hpp"
+#include "bindings/on_cpu.hpp"
 
 namespace ot::bindings {
 
 // Rates of this machine in 1e9 per second, best of several runs: what a pass is measured against.
 py::dict limits(int threads) {
-  auto be = backend(threads);
+  cpu::Backend be(threads, signals_pending);
   const auto& table = be.table();
   const int count = be.threads();
   const auto rate = [&](auto work) {
@@ -55,8 +56,8 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   cpu::kernels();  // an unusable OT_FAST_ISA fails here, at import
   module.doc() = "The CPU core of ot_fast.";
   module.attr("__version__") = OT_VERSION;
-  bindings::bind_geometry(module);
-  bindings::bind_entropic(module);
+  bindings::bind_geometry<bindings::Cpu>(module);
+  bindings::bind_entropic<bindings::Cpu>(module);
   module.def("isa", [] { return std::string(cpu::kernels().name); });
   module.def("isa_built", [] { return cpu::levels_built(); });
   module.def("default_threads", [] { return cpu::default_threads(); });

@@ -1,14 +1,10 @@
 // Every solver, instantiated for the CPU backend.
 #include "cpu/backend.hpp"
-#include "solvers/newton.hpp"
-#include "solvers/sinkhorn.hpp"
-#include "solvers/sns.hpp"
+#include "solvers/all-inl.hpp"
 
 namespace ot {
 
 static_assert(Backend<cpu::Backend>);
-template class Sinkhorn<cpu::Backend>;
-template class Newton<cpu::Backend>;
-template class Sns<cpu::Backend>;
+template struct Solvers<cpu::Backend>;
 
 }  // namespace ot

@@ -35,10 +35,7 @@ class Newton : Sinkhorn<B> {
         inverse_a_(be.template buffer<double>(n_)),
         phi_before_(be.template buffer<double>(n_)),
         psi_before_(be.template buffer<double>(m_)) {
-    double *ones = ones_.data(), *inverse_a = inverse_a_.data();
-    const double* a = p.a;
-    be.for_each(m_, [=](index j) { ones[j] = 1; });
-    be.for_each(n_, [=](index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
+    set_up();
   }
 
   Outcome solve(double* phi, double* psi) {
@@ -72,13 +69,20 @@ class Newton : Sinkhorn<B> {
     return out;
   }
 
- private:
+  // Below, public for nvcc: see SemiDual.
+  void set_up() {
+    double *ones = ones_.data(), *inverse_a = inverse_a_.data();
+    const double* a = p_.a;
+    be_.for_each(m_, [=] OT_HD(index j) { ones[j] = 1; });
+    be_.for_each(n_, [=] OT_HD(index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
+  }
+
   // The potentials at the next reg by linear extrapolation of phi and psi in 1/reg.
   void predict(double previous, double reg, double next) {
     const bool known = previous > 0;
     const double t = known ? (1 / next - 1 / reg) / (1 / reg - 1 / previous) : 0, factor = reg / next;
     const auto extrapolate = [&](index n, double* now, double* before) {
-      be_.for_each(n, [=](index i) {
+      be_.for_each(n, [=] OT_HD(index i) {
         const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
         before[i] = now[i];
         now[i] = std::min(1e300, std::max(-1e300, guess));
@@ -114,11 +118,11 @@ class Newton : Sinkhorn<B> {
       const Value before = v;
       double *trial = trial_.data(), *sinkhorn = product_.data();
       const double *psi = psi_, *rho = rho_.data(), *step = step_.data();
-      be_.for_each(m_, [=](index j) { sinkhorn[j] = psi[j] + rho[j]; });
+      be_.for_each(m_, [=] OT_HD(index j) { sinkhorn[j] = psi[j] + rho[j]; });
       bool gained = false;
       for (const double alpha : {1.0, 0.25}) {
         if (!(slope > 0)) break;
-        be_.for_each(m_, [=](index j) { trial[j] = psi[j] + alpha * step[j]; });
+        be_.for_each(m_, [=] OT_HD(index j) { trial[j] = psi[j] + alpha * step[j]; });
         kept.threshold = threshold_;
         v = evaluate(reg, trial, precision, &kept);
         const double slack = noise * (1 + std::fabs(before.F));
@@ -157,7 +161,7 @@ class Newton : Sinkhorn<B> {
     double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
     const double damp = 1 + mu_ + rounding;
     be_.kept_diagonal(T, n_, m_, inverse_a, inverse);
-    be_.for_each(m_, [=](index j) {
+    be_.for_each(m_, [=] OT_HD(index j) {
       diagonal[j] = b[j] > 0 ? damp * col[j] : 1.0;
       const double exact = diagonal[j] - inverse[j];
       inverse[j] = 1 / std::max(exact, rounding * diagonal[j] + 1e-300);
@@ -169,25 +173,25 @@ class Newton : Sinkhorn<B> {
     double rz = dot(r, z), left = error;
     for (index k = 0; k < kMaxCg && left > kResidual * error && rz > 0; ++k) {
       be_.kept_apply(T, n_, d, rows);
-      be_.for_each(n_, [=](index i) { rows[i] *= inverse_a[i]; });
+      be_.for_each(n_, [=] OT_HD(index i) { rows[i] *= inverse_a[i]; });
       be_.kept_apply_transposed(T, n_, m_, rows, q);
-      be_.for_each(m_, [=](index j) { q[j] = diagonal[j] * d[j] - q[j]; });
+      be_.for_each(m_, [=] OT_HD(index j) { q[j] = diagonal[j] * d[j] - q[j]; });
       const double curvature = dot(d, q);
       if (!(curvature > 0)) break;
       const double alpha = rz / curvature;
-      be_.for_each(m_, [=](index j) {
+      be_.for_each(m_, [=] OT_HD(index j) {
         x[j] += alpha * d[j];
         r[j] -= alpha * q[j];
         z[j] = inverse[j] * r[j];
       });
       const double next = dot(r, z), beta = next / rz;
-      left = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(r[j]); })[0];
-      be_.for_each(m_, [=](index j) { d[j] = z[j] + beta * d[j]; });
+      left = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += std::fabs(r[j]); })[0];
+      be_.for_each(m_, [=] OT_HD(index j) { d[j] = z[j] + beta * d[j]; });
       rz = next;
     }
     const double reach = reach_;
-    clipped_ = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
-    be_.for_each(m_, [=](index j) {
+    clipped_ = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
+    be_.for_each(m_, [=] OT_HD(index j) {
       x[j] = std::min(reach, std::max(-reach, x[j]));
       r[j] = b[j] - col[j];
     });
@@ -200,6 +204,7 @@ class Newton : Sinkhorn<B> {
     return out;
   }
 
+ private:
   static constexpr index kMaxCg = 500;
   static constexpr index kSlow = 3;          // slow steps in a row after which Sinkhorn takes over
   static constexpr double kResidual = 0.03;  // of the CG solve, in the L1 norm that the error is in

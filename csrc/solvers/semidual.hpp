@@ -15,6 +15,8 @@
 
 namespace ot {
 
+// Methods that run lambdas on the device are public, because nvcc asks for it; solvers inherit them
+// out of sight.
 template <Backend B>
 class SemiDual {
  public:
@@ -23,7 +25,6 @@ class SemiDual {
     double worst = 0;  // kernel domain: scalings that left their range
   };
 
- protected:
   SemiDual(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
       : be_(be),
         p_(p),
@@ -38,16 +39,20 @@ class SemiDual {
         rho_(be.template buffer<double>(m_)),
         trial_(be.template buffer<double>(m_)),
         plain_(be.template buffer<double>(m_)) {
+    prepare();
+  }
+
+  void prepare() {
     double* logb = logb_.data();
-    const double* b = p.b;
-    be.for_each(m_, [=](index j) { logb[j] = std::log(b[j]); });
+    const double* b = p_.b;
+    be_.for_each(m_, [=] OT_HD(index j) { logb[j] = std::log(b[j]); });
   }
 
   // The sweep at psi: phi, col, and from them the error, F and rho; kept entries where asked for.
   Value evaluate(double reg, const double* psi, Precision precision, Kept* kept = nullptr) {
     double* h = h_.data();
     const double* logb = logb_.data();
-    be_.for_each(m_, [=](index j) { h[j] = psi[j] + logb[j]; });
+    be_.for_each(m_, [=] OT_HD(index j) { h[j] = psi[j] + logb[j]; });
     Pass pass;
     pass.reg = reg;
     pass.h = h;
@@ -69,12 +74,12 @@ class SemiDual {
     const double *a = p_.a, *b = p_.b, *col = col_.data(), *logb = logb_.data();
     double* rho = rho_.data();
     be_.log(m_, col, rho);
-    be_.for_each(m_, [=](index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
-    const auto c = be_.template sums<2>(m_, [=](index j, double* s) {
+    be_.for_each(m_, [=] OT_HD(index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
+    const auto c = be_.template sums<2>(m_, [=] OT_HD(index j, double* s) {
       s[0] += std::fabs(b[j] - col[j]);
       s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
     });
-    const auto r = be_.template sums<1>(n_, [=](index i, double* s) { s[0] += a[i] > 0 ? a[i] * phi[i] : 0.0; });
+    const auto r = be_.template sums<1>(n_, [=] OT_HD(index i, double* s) { s[0] += a[i] > 0 ? a[i] * phi[i] : 0.0; });
     return {c[0], c[1] + r[0], 0};
   }
 
@@ -82,26 +87,30 @@ class SemiDual {
   void revive(double reg, const double* psi, Precision precision) {
     const double floor = precision == Precision::f32 ? 1e-37 : 1e-290;
     const double *b = p_.b, *col = col_.data(), *phi = phi_;
-    const auto dead = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += b[j] > 0 && !(col[j] > floor); });
+    const auto dead = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += b[j] > 0 && !(col[j] > floor); });
     if (dead[0] == 0) return;
     auto f = be_.template buffer<double>(n_), g = be_.template buffer<double>(m_);
     double *to = f.data(), *low = g.data(), *rho = rho_.data();
-    be_.for_each(n_, [=](index i) { to[i] = reg * phi[i]; });
+    be_.for_each(n_, [=] OT_HD(index i) { to[i] = reg * phi[i]; });
     be_.c_transform(p_.geo, nullptr, to, p_.a, low);
     clock_.count();
-    be_.for_each(m_, [=](index j) {
+    be_.for_each(m_, [=] OT_HD(index j) {
       if (b[j] > 0 && !(col[j] > floor)) rho[j] = std::isfinite(low[j]) ? low[j] / reg - psi[j] : 0.0;
     });
   }
 
   void copy(const double* from, double* to, index n) {
-    be_.for_each(n, [=](index i) { to[i] = from[i]; });
+    be_.for_each(n, [=] OT_HD(index i) { to[i] = from[i]; });
+  }
+
+  void add(const double* x, const double* y, double* to, index n) {
+    be_.for_each(n, [=] OT_HD(index i) { to[i] = x[i] + y[i]; });
   }
 
   void rescale(double factor) {
     double *psi = psi_, *phi = phi_;
-    be_.for_each(m_, [=](index j) { psi[j] = std::min(1e300, std::max(-1e300, psi[j] * factor)); });
-    be_.for_each(n_, [=](index i) { phi[i] = std::min(1e300, std::max(-1e300, phi[i] * factor)); });
+    be_.for_each(m_, [=] OT_HD(index j) { psi[j] = std::min(1e300, std::max(-1e300, psi[j] * factor)); });
+    be_.for_each(n_, [=] OT_HD(index i) { phi[i] = std::min(1e300, std::max(-1e300, phi[i] * factor)); });
   }
 
   // Guarded, accelerated fixed-point iteration on psi, by any evaluation of it. Leaves the last
@@ -114,7 +123,7 @@ class SemiDual {
     index since = 0;
     for (index k = 0; k < most && at.error > tol && at.worst == 0 && !clock_.exhausted(); ++k) {
       const bool accelerated = !anderson_.empty();
-      be_.for_each(m_, [=](index j) { plain[j] = psi[j] + rho[j]; });
+      add(psi, rho, plain, m_);
       anderson_.step(psi, rho, trial);
       Value v = eval(trial);
       const bool gained = v.F >= at.F - noise * (1 + std::fabs(at.F)) && v.error < 10 * at.error;
@@ -146,6 +155,7 @@ class SemiDual {
     out.status = v.error <= limits_.tol ? Status::converged : clock_.reason();
   }
 
+ protected:
   B& be_;
   const Problem p_;
   const Limits limits_;

@@ -123,7 +123,8 @@ class Instance {
   template <class B>
   const Geometry& on() const {
     if constexpr (std::is_same_v<B, ReferenceBackend>) return plain_;
-    else return packed_;
+    else if constexpr (std::is_same_v<B, cpu::Backend>) return packed_;
+    else return transposed_;
   }
 
   Pass pass(double* to, bool update, Precision precision = Precision::f64) const {
@@ -162,7 +163,7 @@ class Instance {
         c_[size(i * plain_.ld + j)] = forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
       }
     plain_.C = c_.data();
-    packed_ = plain_;
+    transposed_ = packed_ = plain_;
   }
 
   void make_points() {
@@ -187,6 +188,10 @@ class Instance {
     panels_ = panels(y, m, d);
     packed_.x = ready_.data();
     packed_.yt = panels_.data();
+    transposed_ = packed_;
+    for (index k = 0; k < d; ++k)
+      for (index j = 0; j < m; ++j) columns_.push_back(y[size(j * d + k)]);
+    transposed_.yt = columns_.data();
   }
 
   void normalise(std::vector<T>& points) const {
@@ -220,8 +225,8 @@ class Instance {
   }
 
   std::mt19937 random_{12345};
-  std::vector<T> c_, x_, y_, ready_, panels_, xx_, yy_;
-  Geometry plain_, packed_;
+  std::vector<T> c_, x_, y_, ready_, panels_, columns_, xx_, yy_;
+  Geometry plain_, packed_, transposed_;
 };
 
 // Every |x - y| <= tol |y| + floor, and infinities equal; reports the worst.

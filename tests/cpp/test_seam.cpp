@@ -2,6 +2,7 @@
 #include <memory>
 #include <numeric>
 
+#include "emulator.hpp"
 #include "instances.hpp"
 
 namespace ot {
@@ -12,7 +13,8 @@ struct On {
   using Tested = B;
   using Real = T;
 };
-#define OT_TESTED On<cpu::Backend, float>, On<cpu::Backend, double>
+#define OT_TESTED \
+  On<cpu::Backend, float>, On<cpu::Backend, double>, On<EmulatedBackend, float>, On<EmulatedBackend, double>
 
 template <class T>
 using Instances = std::vector<std::unique_ptr<const Instance<T>>>;
@@ -392,7 +394,7 @@ TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
         geo.m = m;
         geo.C = C.data();
         geo.ld = ld;
-        const cpu::Stats s = be.stats(geo);
+        const auto s = be.stats(geo);
         CHECK(s.min == want.min);
         CHECK(s.max == want.max);
         CHECK(s.nan == want.nan);
@@ -403,7 +405,7 @@ TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
     }
 }
 
-TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>) {
+TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>, On<EmulatedBackend, double>) {
   typename Type::Tested be(2);
   ReferenceBackend ref;
   std::vector<index> lengths = sizes();
@@ -456,7 +458,8 @@ TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>) {
   }
 }
 
-TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backend, double>) {
+TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backend, double>,
+                   On<EmulatedBackend, double>) {
   typename Type::Tested be(1);
   Vector x{-kInf, -1e300, -800, -709, -0.0, 0, 1e-300}, out(x.size());
   be.exp(static_cast<index>(x.size()), x.data(), out.data());

@@ -1,0 +1,99 @@
+// Costs as kernels read them: stored row-major, or computed from two point clouds.
+#pragma once
+#include "cuda/math.hpp"
+
+namespace ot::cuda {
+
+// Memory traffic: one coalesced read of C.
+template <class T>
+struct Dense {
+  using Real = T;
+  const T* C;
+  index ld;
+
+  OT_HD T at(index i, index j) const { return C[i * ld + j]; }
+
+  // Costs of rows i .. i + R, clamped to `last`, at columns j, j + step, ... before `end`: asked for
+  // ahead, and read when they are there.
+  static constexpr bool kFetched = true;
+  template <int K, int R, class Slots>
+  OT_HD void fetch(Slots& slots, int t, index i, index last, index j, int step, index end) const {
+    OT_UNROLL for (int r = 0; r < R; ++r) {
+      const T* row = C + (i + r < last ? i + r : last - 1) * ld + j;
+      OT_UNROLL for (int k = 0; k < K; ++k) {
+        if (j + k * step < end) slots.fetch(t, r * K + k, row + k * step);
+      }
+    }
+  }
+  template <int K, int R, class Slots>
+  OT_HD void tile(Slots& slots, int t, index, index, index, int, index, Reg<T, K * R>& c) const {
+    OT_UNROLL for (int l = 0; l < K * R; ++l) c[l] = slots(t, l);
+  }
+};
+
+// x is (n, d), y is (d, ldy): threads side by side read columns side by side. D is d where it is
+// known at compile time (squared differences), else 0.
+template <class T, int D>
+struct Points {
+  using Real = T;
+  const T *x, *y, *xx, *yy;
+  index d, ldy;
+  Cost cost;
+
+  OT_HD T add(T sum, T a, T b) const {
+    const T z = a - b;
+    if (D > 0) return sum + z * z;
+    switch (cost) {
+      case Cost::sqeuclidean: return xx ? sum + a * b : sum + z * z;
+      case Cost::euclidean: return sum + z * z;
+      case Cost::cityblock: return sum + (z < 0 ? -z : z);
+      default: return sum + a * b;
+    }
+  }
+  // Squares of centred points where d is large, points of norm 1 for the cosine.
+  OT_HD T finish(T sum, index i, index j) const {
+    if (D > 0) return sum;
+    switch (cost) {
+      case Cost::sqeuclidean:
+        if (xx) sum = xx[i] + yy[j] - 2 * sum;
+        return sum > 0 ? sum : T(0);
+      case Cost::euclidean: return static_cast<T>(sqrt(sum));
+      case Cost::cityblock: return sum;
+      default: return sum < 1 ? 1 - sum : T(0);
+    }
+  }
+  OT_HD T at(index i, index j) const {
+    T sum = 0;
+    const index depth = D ? D : d;
+    for (index k = 0; k < depth; ++k) sum = add(sum, x[i * depth + k], y[k * ldy + j]);
+    return finish(sum, i, j);
+  }
+
+  // A coordinate of y is read once for R rows, one of x once for K columns.
+  static constexpr bool kFetched = false;
+  template <int K, int R, class Slots>
+  OT_HD void fetch(Slots&, int, index, index, index, int, index) const {}
+  template <int K, int R, class Slots>
+  OT_HD void tile(Slots&, int, index i, index last, index j, int step, index end, Reg<T, K * R>& c) const {
+    const index depth = D ? D : d;
+    OT_UNROLL for (int l = 0; l < K * R; ++l) c[l] = 0;
+    for (index k = 0; k < depth; ++k) {
+      Reg<T, K> b;
+      OT_UNROLL for (int l = 0; l < K; ++l) b[l] = j + l * step < end ? y[k * ldy + j + l * step] : T(0);
+      OT_UNROLL for (int r = 0; r < R; ++r) {
+        const T a = x[(i + r < last ? i + r : last - 1) * depth + k];
+        OT_UNROLL for (int l = 0; l < K; ++l) c[r * K + l] = add(c[r * K + l], a, b[l]);
+      }
+    }
+    if constexpr (D == 0) {
+      OT_UNROLL for (int r = 0; r < R; ++r) {
+        const index row = i + r < last ? i + r : last - 1;
+        OT_UNROLL for (int l = 0; l < K; ++l) {
+          if (j + l * step < end) c[r * K + l] = finish(c[r * K + l], row, j + l * step);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace ot::cuda
