@@ -1,8 +1,8 @@
-#include "bindings/bind_entropic.hpp"
-#include "bindings/bind_geometry.hpp"
 #include "bindings/on_cuda.hpp"
 
 namespace ot::bindings {
+
+using Cuda = CudaOn<cuda::Gpu>;
 
 // Rates of the device in 1e9 per second, best of several runs: what a pass is measured against.
 py::dict limits(const Cuda::Where& where) {
@@ -40,16 +40,7 @@ PYBIND11_MODULE(_cuda, module, pybind11::mod_gil_not_used()) {
   module.doc() = "The CUDA core of ot_fast.";
   module.attr("__version__") = OT_VERSION;
   module.attr("architectures") = OT_ARCHITECTURES;
-  py::register_exception<cuda::Error>(module, "CudaError", PyExc_RuntimeError);
-  py::register_exception_translator([](std::exception_ptr p) {
-    try {
-      if (p) std::rethrow_exception(p);
-    } catch (const cuda::OutOfMemory& e) {
-      PyErr_SetString(PyExc_MemoryError, e.what());
-    }
-  });
-  bindings::bind_geometry<bindings::Cuda>(module);
-  bindings::bind_entropic<bindings::Cuda>(module);
+  bindings::bind_cuda<bindings::Cuda>(module);
   module.def("devices", bindings::devices);
   module.def("limits", bindings::limits, py::arg("where"));
 }

@@ -50,13 +50,14 @@ struct Cpu {
   }
 
   static void load_points(Handle& h, const Matrix& x, const Matrix& y, Where) {
-    if (h.view.dtype == DType::f64) pack<double>(h, static_cast<const double*>(x.data), static_cast<const double*>(y.data));
+    if (h.view.dtype == DType::f64)
+      pack<double>(h, static_cast<const double*>(x.data), static_cast<const double*>(y.data));
     else pack<float>(h, static_cast<const float*>(x.data), static_cast<const float*>(y.data));
   }
 
  private:
-  // Copies the points once: x row-major, y in panels (see tile_of_points), both centred where squared norms are expanded
-  // (d >= 8) and normalised for the cosine cost. O((n + m) d) memory.
+  // Copies the points once: x row-major, y in panels (see tile_of_points), both centred where squared norms are
+  // expanded (d >= 8) and normalised for the cosine cost. O((n + m) d) memory.
   template <class T>
   static void pack(Handle& h, const T* xs, const T* ys) {
     Geometry& g = h.view;

@@ -279,19 +279,29 @@ void BackendOn<Device>::kept_diagonal(const Kept& T, index n, index m, const dou
   kept_product(col_begin_.data(), col_begin_.data() + 1, col_row_.data(), col_val_.data(), w, m, true, out);
 }
 
+template <class Device>
+void BackendOn<Device>::gather(const Kept& T, index n, index* offset) {
+  index* length = grown(length_, n);
+  for_each(n, RowLength{T.begin, T.end, length});
+  device_.scan(n, length, offset);
+  const int threads = std::min(256, device_.threads());
+  device_.launch(Shape{ceil_div(n, threads / kWarp), 1, threads},
+                 Gather{T.begin, T.end, offset, T.idx, T.val, n, grown(keys_, T.nnz), grown(entries_, T.nnz)});
+}
+template <class Device>
+void BackendOn<Device>::collect(const Kept& T, index n, index* offset, std::int32_t* column, double* val) {
+  gather(T, n, offset);
+  for_each(T.nnz, Split{keys_.data(), entries_.data(), column, val});
+}
+
 // A stable sort by column, once after each pass: sums over a column are in the order of rows.
 template <class Device>
 void BackendOn<Device>::transpose(const Kept& T, index n, index m) {
   if (transposed_) return;
   transposed_ = true;
-  index *length = grown(length_, n), *offset = grown(offset_, n);
-  for_each(n, RowLength{T.begin, T.end, length});
-  device_.scan(n, length, offset);
-  std::uint32_t* keys = grown(keys_, T.nnz);
-  Placed* entries = grown(entries_, T.nnz);
-  const int threads = std::min(256, device_.threads());
-  device_.launch(Shape{ceil_div(n, threads / kWarp), 1, threads},
-                 Gather{T.begin, T.end, offset, T.idx, T.val, n, keys, entries});
+  gather(T, n, grown(offset_, n));
+  std::uint32_t* keys = keys_.data();
+  Placed* entries = entries_.data();
   device_.sort(T.nnz, keys, entries, m);
   device_.launch(over(T.nnz + 1), Columns{keys, entries, T.nnz, m, grown(col_begin_, m + 1), grown(col_row_, T.nnz),
                                           grown(col_val_, T.nnz)});
@@ -475,10 +485,9 @@ PackedPoints BackendOn<Device>::pack(Geometry& geo, const void* x, const void* y
   const auto run = [&]<class T>(T*) {
     const T *xs = static_cast<const T*>(x), *ys = static_cast<const T*>(y);
     if (expand) device_.launch(by_rows(geo.d), Centre<T>{xs, ys, geo.n, geo.m, geo.d, centre.data()});
-    for_each(geo.n + geo.m,
-             PackPoints<T>{xs, ys, geo.n, geo.m, geo.d, centre.data(), geo.cost == Cost::cosine,
-                           reinterpret_cast<T*>(p.x.data()), reinterpret_cast<T*>(p.y.data()),
-                           reinterpret_cast<T*>(p.xx.data()), reinterpret_cast<T*>(p.yy.data())});
+    for_each(geo.n + geo.m, PackPoints<T>{xs, ys, geo.n, geo.m, geo.d, centre.data(), geo.cost == Cost::cosine,
+                                          reinterpret_cast<T*>(p.x.data()), reinterpret_cast<T*>(p.y.data()),
+                                          reinterpret_cast<T*>(p.xx.data()), reinterpret_cast<T*>(p.yy.data())});
   };
   if (size == 8) run(static_cast<double*>(nullptr));
   else run(static_cast<float*>(nullptr));

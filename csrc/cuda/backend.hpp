@@ -57,6 +57,8 @@ class BackendOn {
   void kept_apply_transposed(const Kept& T, index n, index m, const double* y, double* out);
   void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out);
   double kept_largest(const Kept& T, index count);
+  // The entries as one list: offset (n) of every row, column and value (nnz).
+  void collect(const Kept& T, index n, index* offset, std::int32_t* column, double* val);
 
   void build_kernel(const Geometry& geo, double reg, const double* phi, const double* psi, Precision precision,
                     Kernel& K);
@@ -105,6 +107,7 @@ class BackendOn {
   void fold_rows(const Term& term, index n, index m, double* out);
   void add_parts(index count, index m, double* out);
   const double* scaled(const double* h, index m);
+  void gather(const Kept& T, index n, index* offset);
   void transpose(const Kept& T, index n, index m);
   void kept_product(const index* begin, const index* end, const std::int32_t* idx, const double* val, const double* x,
                     index n, bool squared, double* out);

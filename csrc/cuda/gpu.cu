@@ -1,18 +1,14 @@
 // The device without its kernels: memory, copies, waits, and the sorts of CUB.
-#include <cub/device/device_radix_sort.cuh>
-#include <cub/device/device_scan.cuh>
 #include <algorithm>
 #include <bit>
+#include <cub/device/device_radix_sort.cuh>
+#include <cub/device/device_scan.cuh>
 #include <mutex>
 #include <vector>
 
 #include "cuda/gpu.cuh"
 
 namespace ot::cuda {
-
-OutOfMemory::OutOfMemory(std::size_t asked, std::size_t free)
-    : text_("out of device memory: " + std::to_string(asked) + " bytes asked for, " + std::to_string(free) +
-            " bytes free on the device; pass a PointCloud, a float32 cost or method=\"log\"") {}
 
 void check(cudaError_t code, const char* what, std::size_t bytes) {
   if (code == cudaSuccess) return;
@@ -98,7 +94,7 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-  if (shared < 132 << 10) threads_ /= 2;  // 16 costs and 16 sums of 8 bytes a thread
+  if (shared < 132 << 10) threads_ /= 2;                 // 16 costs and 16 sums of 8 bytes a thread
   blocks_ = major == 9 || major == 10 ? kMaxBlocks : 1;  // clusters; fewer multiprocessors elsewhere
 }
 
@@ -114,6 +110,12 @@ Gpu::~Gpu() {
   for (void* event : timer_)
     if (event) (void)cudaEventDestroy(static_cast<cudaEvent_t>(event));
   (void)cudaGetLastError();
+}
+
+std::pair<std::size_t, std::size_t> Gpu::memory_info() const {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return {free, total};
 }
 
 void* Gpu::allocate(std::size_t bytes) {

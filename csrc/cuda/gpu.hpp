@@ -18,7 +18,9 @@ struct Error : std::runtime_error {
 
 class OutOfMemory : public std::bad_alloc {
  public:
-  OutOfMemory(std::size_t asked, std::size_t free);
+  OutOfMemory(std::size_t asked, std::size_t free)
+      : text_("out of device memory: " + std::to_string(asked) + " bytes asked for, " + std::to_string(free) +
+              " bytes free on the device; pass a PointCloud, float32 costs or method=\"log\"") {}
   const char* what() const noexcept override { return text_.c_str(); }
 
  private:
@@ -49,6 +51,7 @@ class OnDevice {
 
 class Gpu final : public Memory {
  public:
+  using Guard = OnDevice;
   // On a stream of the current device, as an integer (0: the legacy default stream).
   Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll);
   Gpu(const Gpu&) = delete;
@@ -56,6 +59,7 @@ class Gpu final : public Memory {
   ~Gpu();
 
   Memory& memory() { return *this; }
+  std::pair<std::size_t, std::size_t> memory_info() const;  // bytes free, and in all
   void* allocate(std::size_t bytes) override;
   void release(void* data) noexcept override;
 
@@ -99,7 +103,7 @@ class Gpu final : public Memory {
   int processors_ = 0, threads_ = kMaxThreads, blocks_ = 1;
   void* pinned_ = nullptr;
   std::size_t pinned_bytes_ = 0;
-  void *timer_[2] = {};
+  void* timer_[2] = {};
   Buffer<char> scratch_;
   Buffer<std::uint32_t> keys_;
   Buffer<Placed> entries_;

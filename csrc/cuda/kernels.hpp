@@ -184,8 +184,8 @@ struct Sweep {
       bool redo = false;
       OT_UNROLL for (int r = 0; r < R; ++r) redo |= source.redo(sum[r]);
       if (redo) restabilise(team, i, i1, head, sum, e);
-      OT_UNROLL for (int r = 0; r < R; ++r)
-        weight[r] = i + r < i1 ? source.finish(i + r, head[r], sum[r], first[r], team.leader) : 0.0;
+      OT_UNROLL for (int r = 0; r < R; ++r) weight[r] =
+          i + r < i1 ? source.finish(i + r, head[r], sum[r], first[r], team.leader) : 0.0;
       if (kept.idx) keep(team, i, i1, sum, weight, e, kept_at);
       team.each([&](int t) {
         OT_UNROLL for (int k = 0; k < K; ++k) {
@@ -239,11 +239,10 @@ struct Sweep {
       }
     });
     const Reg<double, R> again = team.sum(best);
-    OT_UNROLL for (int r = 0; r < R; ++r)
-      if (source.redo(sum[r])) {
-        head[r] = top[r] > -kInf ? -top[r] : 0.0;
-        sum[r] = again[r];
-      }
+    OT_UNROLL for (int r = 0; r < R; ++r) if (source.redo(sum[r])) {
+      head[r] = top[r] > -kInf ? -top[r] : 0.0;
+      sum[r] = again[r];
+    }
   }
 
   // Appends entries above the cut to the team's region, in the order of columns.
@@ -606,6 +605,17 @@ struct Gather {
   }
 };
 
+struct Split {
+  const std::uint32_t* key;
+  const Placed* entry;
+  std::int32_t* column;
+  double* val;
+  OT_HD void operator()(index k) const {
+    column[k] = static_cast<std::int32_t>(key[k]);
+    val[k] = entry[k].val;
+  }
+};
+
 // Begin of every column in the sorted list, and the list taken apart.
 struct Columns {
   static constexpr int kThreads = kMaxThreads, kBlocks = 1;
@@ -663,8 +673,7 @@ struct Sums {
       for (index i = team.id * chunk + team.lane(t).thread; i < last; i += team.threads) f(i, part[t].v);
     });
     const Reg<double, N> total = team.sum(part);
-    if (team.leader)
-      OT_UNROLL for (int c = 0; c < N; ++c) parts[team.id * N + c] = total[c];
+    if (team.leader) OT_UNROLL for (int c = 0; c < N; ++c) parts[team.id * N + c] = total[c];
   }
 };
 
@@ -696,8 +705,7 @@ struct Dots {  // s_k += w_i v_i d_ki
   int count;
   OT_HD void operator()(index i, double* s) const {
     const double wv = w[i] * v[i];
-    OT_UNROLL for (int k = 0; k < N; ++k)
-      if (k < count) s[k] += wv * d[k][i];
+    OT_UNROLL for (int k = 0; k < N; ++k) if (k < count) s[k] += wv * d[k][i];
   }
 };
 template <int N>
@@ -709,8 +717,7 @@ struct Combine {  // out = x - sum_k c_k d_k
   double* out;
   OT_HD void operator()(index i) const {
     double s = x[i];
-    OT_UNROLL for (int k = 0; k < N; ++k)
-      if (k < count) s -= c[k] * d[k][i];
+    OT_UNROLL for (int k = 0; k < N; ++k) if (k < count) s -= c[k] * d[k][i];
     out[i] = s;
   }
 };

@@ -87,7 +87,8 @@ class SemiDual {
   void revive(double reg, const double* psi, Precision precision) {
     const double floor = precision == Precision::f32 ? 1e-37 : 1e-290;
     const double *b = p_.b, *col = col_.data(), *phi = phi_;
-    const auto dead = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += b[j] > 0 && !(col[j] > floor); });
+    const auto dead =
+        be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += b[j] > 0 && !(col[j] > floor); });
     if (dead[0] == 0) return;
     auto f = be_.template buffer<double>(n_), g = be_.template buffer<double>(m_);
     double *to = f.data(), *low = g.data(), *rho = rho_.data();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/backend-inl.hpp"
+#include "cuda/gpu.hpp"
 
 namespace ot {
 
@@ -85,6 +86,14 @@ struct EmulatedTeam {
 // Small blocks, so that small problems need several teams of several blocks.
 class Emulator : public Memory {
  public:
+  struct Guard {
+    explicit Guard(int) {}
+  };
+  explicit Emulator(std::uintptr_t = 0, cuda::Allocator allocator = {}, std::function<bool()> poll = {})
+      : allocator_(std::move(allocator)), poll_(std::move(poll)) {}
+
+  void outlive_stream() {}
+  std::pair<std::size_t, std::size_t> memory_info() const { return {std::size_t{1} << 32, std::size_t{1} << 32}; }
   Memory& memory() { return *this; }
   int processors() const { return 3; }
   int threads() const { return 64; }
@@ -108,7 +117,9 @@ class Emulator : public Memory {
   void upload(void* to, const void* from, index bytes) { std::memcpy(to, from, static_cast<std::size_t>(bytes)); }
   void download(void* to, const void* from, index bytes) { upload(to, from, bytes); }
   void wait() {}
-  void look() {}
+  void look() {
+    if (poll_ && poll_()) throw Interrupted();
+  }
   template <class F>
   double seconds(F f) {
     const auto start = std::chrono::steady_clock::now();
@@ -132,13 +143,18 @@ class Emulator : public Memory {
 
   // Full of NaN: what is read before it is written shows.
   void* allocate(std::size_t bytes) override {
-    void* data = std::malloc(bytes);
-    if (!data) throw std::bad_alloc();
+    void* data = allocator_.allocate ? allocator_.allocate(bytes) : std::malloc(bytes);
+    if (!data) throw cuda::OutOfMemory(bytes, 0);
     return std::memset(data, 0xff, bytes);
   }
-  void release(void* data) noexcept override { std::free(data); }
+  void release(void* data) noexcept override {
+    if (allocator_.release) allocator_.release(data);
+    else std::free(data);
+  }
 
  private:
+  cuda::Allocator allocator_;
+  std::function<bool()> poll_;
   Buffer<char> staging_;
 };
 
