@@ -10,11 +10,21 @@
 #include <vector>
 
 #include "cpu/backend.hpp"
+#if defined(OT_TEST_GPU)
+#include "gpu_backend.hpp"
+#endif
 #include "reference_backend.hpp"
 
 namespace ot {
 
-using Vector = std::vector<double>;
+#if defined(OT_TEST_GPU)
+template <class T>
+using Array = std::vector<T, Managed<T>>;
+#else
+template <class T>
+using Array = std::vector<T>;
+#endif
+using Vector = Array<double>;
 inline constexpr double kInf = std::numeric_limits<double>::infinity();
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -74,9 +84,9 @@ inline std::vector<Spec> all_specs() {
 
 // y in panels of kPanel bytes a coordinate, as tile_of_points reads it.
 template <class T>
-std::vector<T> panels(const std::vector<T>& y, index m, index d) {
+Array<T> panels(const Array<T>& y, index m, index d) {
   constexpr index P = cpu::kPanel / static_cast<index>(sizeof(T));
-  std::vector<T> out(size(cpu::round_up(m, P) * d));
+  Array<T> out(size(cpu::round_up(m, P) * d));
   for (index j = 0; j < m; ++j)
     for (index k = 0; k < d; ++k) out[size(j / P * P * d + k * P + j % P)] = y[size(j * d + k)];
   return out;
@@ -194,7 +204,7 @@ class Instance {
     transposed_.yt = columns_.data();
   }
 
-  void normalise(std::vector<T>& points) const {
+  void normalise(Array<T>& points) const {
     for (auto p = points.begin(); p != points.end(); p += spec.d) {
       double s = 0;
       for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
@@ -202,8 +212,8 @@ class Instance {
     }
   }
 
-  std::vector<T> squares(const std::vector<T>& points, index pad) const {
-    std::vector<T> out;
+  Array<T> squares(const Array<T>& points, index pad) const {
+    Array<T> out;
     for (auto p = points.begin(); p != points.end(); p += spec.d) {
       double s = 0;
       for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
@@ -225,7 +235,7 @@ class Instance {
   }
 
   std::mt19937 random_{12345};
-  std::vector<T> c_, x_, y_, ready_, panels_, columns_, xx_, yy_;
+  Array<T> c_, x_, y_, ready_, panels_, columns_, xx_, yy_;
   Geometry plain_, packed_, transposed_;
 };
 

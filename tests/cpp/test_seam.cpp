@@ -13,8 +13,14 @@ struct On {
   using Tested = B;
   using Real = T;
 };
+#if defined(OT_TEST_GPU)
+#define OT_TESTED On<GpuBackend, float>, On<GpuBackend, double>
+#define OT_TESTED_ONCE On<GpuBackend, double>
+#else
 #define OT_TESTED \
   On<cpu::Backend, float>, On<cpu::Backend, double>, On<EmulatedBackend, float>, On<EmulatedBackend, double>
+#define OT_TESTED_ONCE On<cpu::Backend, double>, On<EmulatedBackend, double>
+#endif
 
 template <class T>
 using Instances = std::vector<std::unique_ptr<const Instance<T>>>;
@@ -302,7 +308,7 @@ TEST_CASE_TEMPLATE("costs applied and written out", Type, OT_TESTED) {
     check_close(out, want, tol, tol * p.range * static_cast<double>(p.m));
 
     const index ld = p.m + 2;
-    std::vector<T> rows(size(p.n * ld), T(-1));
+    Array<T> rows(size(p.n * ld), T(-1));
     be.cost_rows(geometry<Type>(p), rows.data(), ld);
     Vector cost, cost_want;
     index outside = 0;
@@ -340,7 +346,7 @@ TEST_CASE_TEMPLATE("rows of the plan", Type, OT_TESTED) {
     using Out = decltype(zero);
     const index first = p.n / 3, last = p.n - p.n / 4, ld = p.m + 1;
     Vector phi = p.phi, want_phi = p.phi;
-    std::vector<Out> out(size((last - first) * ld), Out(-1));
+    Array<Out> out(size((last - first) * ld), Out(-1));
     be.plan_rows(geometry<Type>(p), p.pass(phi.data(), false, precision), first, last, out.data(), ld);
     Kept all{.threshold = -1};
     ref.pass(plain(p), p.pass(want_phi.data(), false), all);
@@ -370,7 +376,7 @@ TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
       const index ld = m + 1;
       CAPTURE(n);
       CAPTURE(m);
-      std::vector<T> C(size(n * ld), nan);
+      Array<T> C(size(n * ld), nan);
       for (index i = 0; i < n; ++i)
         for (index j = 0; j < m; ++j) C[size(i * ld + j)] = static_cast<T>((i * 31 + j * 17) % 101) - 50;
       const std::vector<std::pair<index, T>> changes{
@@ -405,7 +411,7 @@ TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
     }
 }
 
-TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>, On<EmulatedBackend, double>) {
+TEST_CASE_TEMPLATE("vectors", Type, OT_TESTED_ONCE) {
   typename Type::Tested be(2);
   ReferenceBackend ref;
   std::vector<index> lengths = sizes();
@@ -446,10 +452,11 @@ TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>, On<EmulatedBackend
       check_close(sum, sum_want, 1e-14, 1e-15 * top);
     }
 
-    be.for_each(n, [p = out.data()](index i) { p[i] = static_cast<double>(i); });
+    double* to = out.data();
+    be.for_each(n, [=] OT_HD(index i) { to[i] = static_cast<double>(i); });
     std::iota(want.begin(), want.end(), 0.0);
     CHECK(out == want);
-    const auto total = be.template sums<2>(n, [](index i, double* s) {
+    const auto total = be.template sums<2>(n, [] OT_HD(index i, double* s) {
       s[0] += static_cast<double>(i);
       s[1] += 1;
     });
@@ -458,8 +465,7 @@ TEST_CASE_TEMPLATE("vectors", Type, On<cpu::Backend, double>, On<EmulatedBackend
   }
 }
 
-TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backend, double>,
-                   On<EmulatedBackend, double>) {
+TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, OT_TESTED_ONCE) {
   typename Type::Tested be(1);
   Vector x{-kInf, -1e300, -800, -709, -0.0, 0, 1e-300}, out(x.size());
   be.exp(static_cast<index>(x.size()), x.data(), out.data());
@@ -479,7 +485,7 @@ TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, On<cpu::Backe
 TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
   using T = typename Type::Real;
   const index n = 67, m = 160000;
-  std::vector<T> C(size(m));
+  Array<T> C(size(m));
   Vector h(size(m), 0.0), phi(size(n), kNaN), a(size(n), 1.0 / static_cast<double>(n)), col(size(m)), want(size(m));
   double sum = 0;
   for (std::size_t j = 0; j < C.size(); ++j) {
