@@ -7,6 +7,7 @@ it. Matrices of size n x m never leave it; vectors of length n and m are handled
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -156,8 +157,11 @@ class Torch(Library):
     def csr(self, begin: Any, column: Any, value: Any, shape: tuple[int, int], device: int) -> Any:
         import torch
 
-        parts = [self.put(v, device) for v in (begin, column.astype(np.int64), value)]
-        return torch.sparse_csr_tensor(*parts, size=shape)
+        index = (begin.astype(np.int64), column.astype(np.int64))
+        parts = [self.put(v, device) for v in (*index, value)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it calls its CSR support a beta
+            return torch.sparse_csr_tensor(*parts, size=shape)
 
 
 class Jax(Library):
@@ -355,7 +359,7 @@ def is_cuda(value: Any) -> bool:
         return True
     with contextlib.suppress(Exception):
         return hasattr(value, "__cuda_array_interface__")
-    return True
+    return False
 
 
 def dtype_of(value: Any) -> np.dtype[Any]:

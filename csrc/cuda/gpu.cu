@@ -72,6 +72,8 @@ class Pinned {
   std::vector<std::pair<void*, std::size_t>> free_;
 };
 
+__global__ void probe() {}
+
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
 }  // namespace
@@ -95,7 +97,11 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
   check(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
   if (shared < 132 << 10) threads_ /= 2;                 // 16 costs and 16 sums of 8 bytes a thread
-  blocks_ = major == 9 || major == 10 ? kMaxBlocks : 1;  // clusters; fewer multiprocessors elsewhere
+  // Clusters, where the device has them (on sm_120 fewer multiprocessors gain less) and this code was
+  // compiled for them: code for an older device, translated by the driver, knows only blocks.
+  cudaFuncAttributes compiled;
+  check(cudaFuncGetAttributes(&compiled, probe), "cudaFuncGetAttributes");
+  blocks_ = compiled.ptxVersion >= 90 && (major == 9 || major == 10) ? kMaxBlocks : 1;
 }
 
 Gpu::~Gpu() {

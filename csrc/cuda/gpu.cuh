@@ -200,8 +200,8 @@ void Gpu::launch(const Shape& shape, const Body& body) {
   config.stream = static_cast<cudaStream_t>(stream_);
   if constexpr (requires { Body::kShared; }) {
     config.dynamicSmemBytes = Body::kShared * static_cast<std::size_t>(shape.threads);
-    check(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(config.dynamicSmemBytes)),
+    // The most that any launch asks for: others may be launching the same kernel.
+    check(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, Body::kShared * threads_),
           "cudaFuncSetAttribute");
   }
   if (shape.blocks > 1) {

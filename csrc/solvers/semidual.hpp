@@ -23,6 +23,7 @@ class SemiDual {
   struct Value {
     double error = INFINITY, F = -INFINITY;
     double worst = 0;  // kernel domain: scalings that left their range
+    double dead = 0;   // columns whose mass underflowed
   };
 
   SemiDual(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
@@ -63,33 +64,33 @@ class SemiDual {
     pass.col = col_.data();
     if (kept) be_.pass(p_.geo, pass, *kept);
     else be_.pass(p_.geo, pass);
-    const Value v = value(psi, phi_);
-    revive(reg, psi, precision);
+    const double floor = precision == Precision::f32 ? 1e-37 : 1e-290;
+    const Value v = value(psi, phi_, floor);
+    if (v.dead > 0) revive(reg, psi, floor);
     clock_.count(reg, v.error, reg * v.F);
     return v;
   }
 
-  // rho = log(b/c), the error, and F.
-  Value value(const double* psi, const double* phi) {
+  // rho = log(b/c), the error, F, and the columns of mass below `floor`: one wait for the device.
+  Value value(const double* psi, const double* phi, double floor = 0) {
     const double *a = p_.a, *b = p_.b, *col = col_.data(), *logb = logb_.data();
+    const index n = n_, m = m_;
     double* rho = rho_.data();
     be_.log(m_, col, rho);
     be_.for_each(m_, [=] OT_HD(index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
-    const auto c = be_.template sums<2>(m_, [=] OT_HD(index j, double* s) {
-      s[0] += std::fabs(b[j] - col[j]);
-      s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
+    const auto s = be_.template sums<4>(std::max(n, m), [=] OT_HD(index k, double* s) {
+      if (k < n) s[2] += a[k] > 0 ? a[k] * phi[k] : 0.0;
+      if (k >= m) return;
+      s[0] += std::fabs(b[k] - col[k]);
+      s[1] += b[k] > 0 ? b[k] * psi[k] : 0.0;
+      s[3] += b[k] > 0 && !(col[k] > floor);
     });
-    const auto r = be_.template sums<1>(n_, [=] OT_HD(index i, double* s) { s[0] += a[i] > 0 ? a[i] * phi[i] : 0.0; });
-    return {c[0], c[1] + r[0], 0};
+    return {s[0], s[1] + s[2], 0, s[3]};
   }
 
   // Columns whose mass underflowed take the hard c-transform, min_i C_ij - f_i, as their next g_j.
-  void revive(double reg, const double* psi, Precision precision) {
-    const double floor = precision == Precision::f32 ? 1e-37 : 1e-290;
+  void revive(double reg, const double* psi, double floor) {
     const double *b = p_.b, *col = col_.data(), *phi = phi_;
-    const auto dead =
-        be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += b[j] > 0 && !(col[j] > floor); });
-    if (dead[0] == 0) return;
     auto f = be_.template buffer<double>(n_), g = be_.template buffer<double>(m_);
     double *to = f.data(), *low = g.data(), *rho = rho_.data();
     be_.for_each(n_, [=] OT_HD(index i) { to[i] = reg * phi[i]; });

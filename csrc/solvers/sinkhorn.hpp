@@ -150,12 +150,12 @@ class Sinkhorn : protected SemiDual<B> {
     be_.for_each(n_, [=] OT_HD(index i) { phi[i] += phi0[i]; });
     constexpr double range = 25;  // float32 keeps exp(-87): what is lost is below exp(-37)
     Value v = value(psi, phi);
-    const auto far = be_.template sums<1>(
-        m_, [=] OT_HD(index j, double* s) { s[0] += !(std::fabs(psi[j] - psi0[j]) < range) && b[j] > 0; });
     const double* a = p_.a;
-    const auto wide = be_.template sums<1>(
-        n_, [=] OT_HD(index i, double* s) { s[0] += !(std::fabs(phi[i] - phi0[i]) < range) && a[i] > 0; });
-    v.worst = far[0] + wide[0];
+    const index n = n_, m = m_;
+    v.worst = be_.template sums<1>(std::max(n, m), [=] OT_HD(index k, double* s) {
+      if (k < m) s[0] += !(std::fabs(psi[k] - psi0[k]) < range) && b[k] > 0;
+      if (k < n) s[0] += !(std::fabs(phi[k] - phi0[k]) < range) && a[k] > 0;
+    })[0];
     clock_.count(p_.reg, v.error, p_.reg * v.F);
     return v;
   }
