@@ -96,7 +96,7 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-  if (shared < 132 << 10) threads_ /= 2;                 // 16 costs and 16 sums of 8 bytes a thread
+  if (shared < 132 << 10) threads_ /= 2;  // 16 costs and 16 sums of 8 bytes a thread
   // Clusters, where the device has them (on sm_120 fewer multiprocessors gain less) and this code was
   // compiled for them: code for an older device, translated by the driver, knows only blocks.
   cudaFuncAttributes compiled;
