@@ -81,15 +81,15 @@ class Newton : Sinkhorn<B> {
   void predict(double previous, double reg, double next) {
     const bool known = previous > 0;
     const double t = known ? (1 / next - 1 / reg) / (1 / reg - 1 / previous) : 0, factor = reg / next;
-    const auto extrapolate = [&](index n, double* now, double* before) {
-      be_.for_each(n, [=] OT_HD(index i) {
-        const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
-        before[i] = now[i];
-        now[i] = std::min(1e300, std::max(-1e300, guess));
-      });
-    };
-    extrapolate(n_, phi_, phi_before_.data());
-    extrapolate(m_, psi_, psi_before_.data());
+    extrapolate(n_, phi_, phi_before_.data(), known, t, factor);
+    extrapolate(m_, psi_, psi_before_.data(), known, t, factor);
+  }
+  void extrapolate(index n, double* now, double* before, bool known, double t, double factor) {
+    be_.for_each(n, [=] OT_HD(index i) {
+      const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
+      before[i] = now[i];
+      now[i] = std::min(1e300, std::max(-1e300, guess));
+    });
   }
 
   // Kept entries a row beyond which Sinkhorn is cheaper: m/16, half of it on the way there; never
