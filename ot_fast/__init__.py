@@ -5,7 +5,12 @@ from ._backends import info
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud
 from ._result import OTResult
+from ._sparse_result import SparseResult
+from ._transport import WarmStart
+from .divergence import SinkhornDivergence, sinkhorn_divergence
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
+from .monge import MongeGap, monge_gap
+from .sparse import quadratic, sparsity_constrained
 
 __version__: str = _core.__version__
 
@@ -14,12 +19,20 @@ __all__ = [
     "ConvergenceWarning",
     "DenseCost",
     "InfeasibleError",
+    "MongeGap",
     "OTResult",
     "PointCloud",
+    "SinkhornDivergence",
+    "SparseResult",
     "Status",
+    "WarmStart",
     "__version__",
     "entropic_map",
     "info",
+    "monge_gap",
+    "quadratic",
     "sinkhorn",
+    "sinkhorn_divergence",
     "sinkhorn_path",
+    "sparsity_constrained",
 ]

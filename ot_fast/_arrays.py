@@ -362,6 +362,16 @@ def is_cuda(value: Any) -> bool:
     return False
 
 
+def refuse_cuda(value: Any, name: str, what: str) -> None:
+    """Raises a TypeError for an array, or costs, on a device."""
+    place = getattr(value, "place", None) or place_of(value, name)
+    if isinstance(place, Cuda):
+        raise TypeError(
+            f"{what} computed on the CPU only so far, and {name} lives in {place}; convert it to "
+            "NumPy"
+        )
+
+
 def dtype_of(value: Any) -> np.dtype[Any]:
     """The NumPy dtype of an array of any library."""
     text = str(value.dtype).split(".")[-1]

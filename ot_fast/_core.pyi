@@ -27,7 +27,8 @@ class Stats(TypedDict):
 Callback = Callable[[dict[str, Any]], object]
 
 def dense(C: Floats, shift: float = 0.0) -> Geometry: ...
-def points(x: Floats, y: Floats, cost: str, threads: int = 0) -> Geometry: ...
+def points(x: Floats, y: Floats, cost: str, p: float = 2.0, threads: int = 0) -> Geometry: ...
+def bounds(points: Floats) -> Vector: ...
 def stats(geometry: Geometry, threads: int = 0) -> Stats: ...
 def c_transform(
     geometry: Geometry, g: Vector, weight: Vector, threads: int = 0
@@ -51,7 +52,9 @@ def sinkhorn(
     *,
     newton: bool,
     kernel: str,
-    warm: bool,
+    start: float,
+    rho: float = ...,
+    symmetric: bool = False,
 ) -> dict[str, Any]: ...
 def sns(
     geometry: Geometry,
@@ -70,6 +73,25 @@ def sns(
     steps: int,
     density: float,
 ) -> dict[str, Any]: ...
+def sparse(
+    geometry: Geometry,
+    a: Vector,
+    b: Vector,
+    reg: float,
+    range: float,
+    f: Vector,
+    g: Vector,
+    tol: float,
+    max_iter: int,
+    time_limit: float,
+    threads: int,
+    callback: Callback | None,
+    *,
+    warm: bool,
+    by_rows: bool,
+    max_nz: int | None,
+    semi_dual: bool,
+) -> dict[str, Any]: ...
 def marginals(
     geometry: Geometry,
     a: Vector,
@@ -79,6 +101,15 @@ def marginals(
     f64: bool,
     threads: int = 0,
 ) -> tuple[Vector, Vector, Vector]: ...
+def gradient(
+    geometry: Geometry,
+    a: Vector,
+    reg: float,
+    phi: Vector,
+    h: Vector,
+    rho: float,
+    threads: int = 0,
+) -> tuple[Vector, Vector]: ...
 def softmin(geometry: Geometry, reg: float, h: Vector, threads: int = 0) -> Vector: ...
 def plan_rows(
     geometry: Geometry,

@@ -10,9 +10,22 @@ from numpy.typing import NDArray
 
 from . import _validate
 from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, float_dtype, place_of
+from ._backends import core as host_core
 from ._backends import core_of
 
-COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine")
+COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
+
+
+def checked_cost(cost: Any, p: Any) -> tuple[str, float]:
+    """A cost's name, and the power of the norm that it is (1 where it is none)."""
+    name = _validate.choice(cost, "cost", COSTS)
+    if name == "power":
+        if p is None:
+            raise ValueError('cost="power" needs its exponent p')
+        return name, _validate.real(p, "p", positive=True)
+    if p is not None:
+        raise ValueError(f'p needs cost="power"; got cost={cost!r}')
+    return name, 2.0 if name == "sqeuclidean" else 1.0
 
 
 class DenseCost:
@@ -133,10 +146,13 @@ class PointCloud:
     y : array_like, shape (m, d) or (m,)
         Points. float32 is kept where both are; all else becomes float64. CUDA arrays are copied on
         their device, and the problem is solved there.
-    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine"}
-        As in :func:`scipy.spatial.distance.cdist`. From d = 8 on, squared distances are expanded
-        as ``|x|^2 + |y|^2 - 2 x.y`` on centred points; below, and for the other costs, they are
-        sums over differences.
+    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}
+        As in :func:`scipy.spatial.distance.cdist`; ``"power"`` is ``|x - y|^p``, the Euclidean
+        norm to the power `p`. From d = 8 on, squared distances are expanded as
+        ``|x|^2 + |y|^2 - 2 x.y`` on centred points; below, and for the other costs, they are sums
+        over differences.
+    p : float, optional
+        Exponent > 0 of ``cost="power"``, and of no other.
 
     Raises
     ------
@@ -156,11 +172,12 @@ class PointCloud:
     has_forbidden = False
     shift = 0.0
 
-    def __init__(self, x: Any, y: Any, cost: str = "sqeuclidean") -> None:
-        self.cost = _validate.choice(cost, "cost", COSTS)
-        self.place: Place = place_of(x, "x")
-        self.core = core_of(self.place)
-        xs, ys = _validate.points(x, "x", self.place), _validate.points(y, "y", self.place)
+    def __init__(
+        self, x: Any, y: Any, cost: str = "sqeuclidean", *, p: float | None = None
+    ) -> None:
+        self.cost, self.p = checked_cost(cost, p)
+        place = place_of(x, "x")
+        xs, ys = _validate.points(x, "x", place), _validate.points(y, "y", place)
         if xs.shape[1] != ys.shape[1]:
             raise ValueError(
                 f"x and y must have the same dimension d; got {xs.shape[1]} and {ys.shape[1]}"
@@ -168,39 +185,77 @@ class PointCloud:
         dtype = np.promote_types(xs.dtype, ys.dtype)
         xs, ys = xs.astype(dtype), ys.astype(dtype)
         # Own copies: later changes to the caller's arrays do not reach the result.
-        self.x, self.y = self.place.put(xs), self.place.put(ys)
+        self.x, self.y = place.put(xs), place.put(ys)
         self.shape: tuple[int, int] = (len(xs), len(ys))
         self.dtype = dtype
-        if cost == "cosine":
-            for name, p in (("x", xs), ("y", ys)):
-                zero = ~p.any(axis=1)
+        self._load(xs, ys, place, ("x", "y"))
+
+    @classmethod
+    def checked(
+        cls, x: NDArray[Any], y: NDArray[Any], cost: str, p: float, names: tuple[str, str]
+    ) -> PointCloud:
+        """Of validated host points, which go by these names in messages."""
+        cloud = cls.__new__(cls)
+        cloud.x, cloud.y, cloud.cost, cloud.p = x, y, cost, p
+        cloud.shape, cloud.dtype = (len(x), len(y)), x.dtype
+        cloud._load(x, y, HOST, names)
+        return cloud
+
+    @classmethod
+    def of_checked(cls, x: NDArray[Any], y: NDArray[Any], cost: str, p: float) -> PointCloud:
+        """Of arrays of one dtype that have been validated, and are not copied here."""
+        return cls.checked(x, y, cost, p, ("x", "y"))
+
+    def swapped(self) -> PointCloud:
+        """The costs of y against x."""
+        return PointCloud.of_checked(self.y, self.x, self.cost, self.p)
+
+    def _load(
+        self, xs: NDArray[Any], ys: NDArray[Any], place: Place, names: tuple[str, str]
+    ) -> None:
+        """xs and ys are x and y on the host."""
+        if self.cost == "cosine":
+            for name, points in zip(names, (xs, ys), strict=True):
+                zero = ~points.any(axis=1)
                 if zero.any():
                     raise ValueError(
                         f"{name} must have no zero rows for the cosine cost; "
                         f"{name}[{int(np.argmax(zero))}] is zero ({int(zero.sum())} rows)"
                     )
         # Points scaled by an exact power of two, so that costs neither over- nor underflow.
-        reach = max(float(np.abs(xs).max()), float(np.abs(ys).max()))
-        limit = 2.0**40 if dtype == np.float32 else 2.0**400
+        bounds = host_core.bounds(xs), host_core.bounds(ys)
+        reach = max(float(np.abs(b).max()) for b in bounds)
+        limit = 2.0**40 if self.dtype == np.float32 else 2.0**400
         power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
-        self.exponent = 0 if cost == "cosine" else power * (2 if cost == "sqeuclidean" else 1)
+        if self.cost == "power" and power:
+            raise ValueError(
+                f'coordinates of cost="power" must lie within {1 / limit:g} .. {limit:g}; the '
+                f"largest is {reach:g}. Rescale x and y"
+            )
+        self.power = 0 if self.cost == "cosine" else power
+        self.exponent = self.power * (2 if self.cost == "sqeuclidean" else 1)
         px, py = self.x, self.y
         if power:
-            xs, ys = np.ldexp(xs, -power), np.ldexp(ys, -power)
-            px, py = self.place.put(xs), self.place.put(ys)
-        self.range = self.scale = self._bound(xs, ys)
-        self.handle = self.core.points(px, py, cost, self.place.where())
+            px, py = place.put(np.ldexp(xs, -power)), place.put(np.ldexp(ys, -power))
+        self.range = self.scale = self._bound(*(np.ldexp(b, -power) for b in bounds))
+        if not self.range < (1e38 if self.dtype == np.float32 else 1e300):
+            raise ValueError(f"costs must stay within the range of {self.dtype}; rescale x and y")
+        self.place: Place = place
+        self.core = core_of(place)
+        self.handle = self.core.points(px, py, self.cost, self.p, place.where())
 
     def _bound(self, x: NDArray[Any], y: NDArray[Any]) -> float:
         """The largest cost that the bounding boxes allow."""
         if self.cost == "cosine":
             return 2.0
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        side = np.maximum(x.max(0) - y.min(0), y.max(0) - x.min(0))
+        side = np.maximum(x[1] - y[0], y[1] - x[0])
         if self.cost == "cityblock":
             return float(side.sum())
         square = float(side @ side)
-        return square if self.cost == "sqeuclidean" else math.sqrt(square)
+        if self.cost == "sqeuclidean":
+            return square
+        with np.errstate(over="ignore"):
+            return float(np.power(square, self.p / 2))
 
     def to_dense(self) -> Any:
         """The (n, m) cost matrix, in the points' dtype.
@@ -222,7 +277,8 @@ class PointCloud:
 
     def __repr__(self) -> str:
         d = self.x.shape[1]
-        return f"PointCloud(shape={self.shape}, d={d}, cost={self.cost!r}, dtype={self.dtype})"
+        cost = f"{self.cost!r}, p={self.p:g}" if self.cost == "power" else repr(self.cost)
+        return f"PointCloud(shape={self.shape}, d={d}, cost={cost}, dtype={self.dtype})"
 
 
 Geometry = DenseCost | PointCloud

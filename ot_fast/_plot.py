@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ._result import OTResult
+    from ._sparse_result import SparseResult
 
 Array = NDArray[Any]
 
@@ -98,6 +99,34 @@ def plot_result(result: OTResult) -> Figure:
 
 
 # ---------------------------------------------------------------------------- convergence
+
+
+def plot_sparse(result: SparseResult) -> Figure:
+    """The entries of a sparse plan, and how many every line has."""
+    import matplotlib.pyplot as plt
+
+    n, m = result.geometry.shape
+    P = result.sparse_plan.tocoo()
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(9.2, 4.2), layout="constrained", width_ratios=(1.25, 1)
+        )
+        rows, cols = P.coords
+        size = np.clip(4e4 / max(n, m) ** 1.2, 1, 40) * P.data / P.data.max()
+        left.scatter(cols, rows, s=size, color=SOURCE, linewidths=0, rasterized=P.nnz > 10_000)
+        left.set(xlim=(-0.5, m - 0.5), ylim=(n - 0.5, -0.5), xlabel="column", ylabel="row")
+        left.set_title(f"{P.nnz} entries of {n} x {m}, area by mass", loc="left")
+        where = "row" if result.axis == 1 else "column"
+        counts = np.bincount(rows if result.axis == 1 else cols, minlength=(m, n)[result.axis == 1])
+        right.hist(counts, bins=np.arange(counts.max() + 2) - 0.5, color=SOURCE, rwidth=0.85)
+        if result.max_nz is not None and result.max_nz < 4 * counts.max():
+            right.axvline(result.max_nz + 0.5, color=ACCENT, lw=1)
+            right.set_title(f"at most {result.max_nz} allowed, gap {result.gap:.1e}", loc="left")
+        else:
+            right.set_title(f"gap {result.gap:.1e}", loc="left")
+        right.set(xlabel=f"entries of a {where}", ylabel=f"{where}s")
+        right.xaxis.get_major_locator().set_params(integer=True)
+    return figure
 
 
 def draw_convergence(axes: Axes, result: OTResult) -> None:

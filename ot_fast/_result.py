@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import linear_operator, to_numpy
+from ._arrays import linear_operator, refuse_cuda, to_numpy
 from ._errors import Status
 from ._geometry import DenseCost, PointCloud
 
@@ -316,7 +316,7 @@ class OTResult:
     @cached_property
     def upper_bound(self) -> float:
         p = self._problem
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             x = np.where(self._row > p.a, p.a / self._row, 1.0)
             col = self._plan.marginals(x)[1]
             y = np.where(col > p.b, p.b / col, 1.0)
@@ -369,6 +369,49 @@ class OTResult:
         return linear_operator(place)(
             (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=dtype
         )
+
+    def plan_vjp(self, G: Any, tol: float = 1e-10) -> tuple[Vector, Vector, Vector]:
+        """Gradients of ``<G, plan>`` in a, b and C: any loss of the plan, one linear solve.
+
+        Parameters
+        ----------
+        G : array_like, shape (n, m)
+            Gradient of the loss in the plan.
+        tol : float
+            Relative residual of the conjugate gradients.
+
+        Returns
+        -------
+        tuple of ndarray, shapes (n,), (m,) and (n, m)
+            In a, b (meant for changes that keep the sums equal; defined up to a constant; 0 where
+            the weight is 0) and C.
+
+        Notes
+        -----
+        Implicit differentiation of the marginal constraints: the Hessian of the dual, made of the
+        plan's entries (sparse where the plan is), solved by preconditioned CG. Needs the dense
+        plan, as G is dense. The plan should have converged well: the gradients are as exact as its
+        marginals.
+
+        Examples
+        --------
+        >>> import numpy as np, ot_fast as otf
+        >>> C = np.random.default_rng(0).random((5, 6))
+        >>> r = otf.sinkhorn(None, None, C, reg=0.1)
+        >>> da, db, dC = r.plan_vjp(C)  # of <C, P>
+        >>> dC.shape, bool(abs(dC.sum()) < 1e-9)
+        ((5, 6), True)
+        """
+        from ._implicit import plan_vjp
+
+        refuse_cuda(self.geometry, "the plan", "gradients of the plan are")
+        G = np.asarray(to_numpy(G, "G"), np.float64)
+        if G.shape != self.geometry.shape:
+            raise ValueError(f"G must have shape {self.geometry.shape}; got {G.shape}")
+        if not np.isfinite(G).all():
+            raise ValueError("G must be finite")
+        tol = _validate.real(tol, "tol", positive=True)
+        return plan_vjp(self.plan, self.reg, G, tol)
 
     def sparse_plan(
         self,

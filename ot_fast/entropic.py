@@ -64,7 +64,8 @@ def sinkhorn(
         Passes over C or over the stored kernel, 100 000 by default.
     init : OTResult or tuple (f, g), optional
         Potentials to start from, in cost units, from any solver; one of the two may be None.
-        Without it the solver comes down from a larger reg.
+        Without it the solver comes down from a large reg; from a result of larger reg it comes
+        down from there.
     callback : callable, optional
         Called after every pass with a dict of ``n_iter, reg, error, dual_value, elapsed`` (cost and
         mass in the solver's normalised units). Exceptions end the solve and propagate.
@@ -138,7 +139,7 @@ def sinkhorn(
     if tol is None:
         tol = 1e-6 if problem.single else 1e-9
 
-    phi, psi, warm = _start(problem, init)
+    phi, psi, start = _start(problem, init)
     common = (
         problem.geometry.handle,
         problem.a,
@@ -172,7 +173,7 @@ def sinkhorn(
         elif method == "log" or not _stores(problem, size):
             kernel = "none"
         newton = method in ("auto", "newton")
-        outcome = dict(problem.core.sinkhorn(*common, newton=newton, kernel=kernel, warm=warm))
+        outcome = dict(problem.core.sinkhorn(*common, newton=newton, kernel=kernel, start=start))
         if method == "auto":
             dense = "log" if kernel == "none" else "scaling"
             used = dense if outcome["message"] else "newton"
@@ -306,12 +307,14 @@ def _check_flow(p: Problem) -> None:
     )
 
 
-def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
-    """phi, psi in units of reg, and whether they are a start worth keeping."""
+def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
+    """phi, psi in units of reg, and the reg from which to come down (0: nothing is known)."""
     n, m = p.a.size, p.b.size
     if init is None:
-        return np.full(n, np.nan), np.zeros(m), False
+        return np.full(n, np.nan), np.zeros(m), 0.0
+    reg = p.core_reg
     if isinstance(init, OTResult):
+        reg = max(reg, min(float(np.ldexp(init.reg, -p.geometry.exponent)), 1e300))
         f, g = (v.astype(np.float64) for v in init._host_potentials())
         place: Place = HOST
     else:
@@ -323,7 +326,7 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
             ) from None
         place = p.geometry.place
     if f is None and g is None:
-        return np.full(n, np.nan), np.zeros(m), False
+        return np.full(n, np.nan), np.zeros(m), 0.0
     sizes = p.geometry.shape
     pair = [_potential(v, name, k, place) for v, name, k in zip((f, g), "fg", sizes, strict=True)]
     if p.transposed:
@@ -331,11 +334,11 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
     k = -p.geometry.exponent
     shift = p.geometry.shift
     if pair[1] is None:
-        return np.full(n, np.nan), _column_softmin(p, np.ldexp(pair[0], k) - shift), True
+        return np.full(n, np.nan), _column_softmin(p, np.ldexp(pair[0], k) - shift), reg
     psi = np.ldexp(pair[1], k) / p.core_reg
     if pair[0] is None:
-        return np.full(n, np.nan), psi, True
-    return (np.ldexp(pair[0], k) - shift) / p.core_reg + math.log(p.mass), psi, True
+        return np.full(n, np.nan), psi, reg
+    return (np.ldexp(pair[0], k) - shift) / p.core_reg + math.log(p.mass), psi, reg
 
 
 def _column_softmin(p: Problem, f: Vector) -> Vector:

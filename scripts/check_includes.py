@@ -31,6 +31,10 @@ INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CONDITION = re.compile(r"\s*#\s*(?:if|ifdef|ifndef|elif|elifdef|elifndef)\b(.*)")
 
 DEVICE_LIBRARIES = {"cupy", "torch", "jax"}
+LAYERS_OF = {
+    "torch.py": "torch",
+    "jax.py": "jax",
+}  # modules that exist for one library, never imported by others
 EXTENSIONS = {"_core", "_cuda"}
 EXITS = {"exit", "quit", "sys.exit", "os._exit", "os.abort"}
 APPLICATIONS = {"__main__.py", "_demo.py"}
@@ -85,6 +89,8 @@ def check_python(path: Path) -> Iterator[Finding]:
         line = getattr(node, "lineno", 0)
         for name in imported(node):
             first = name.split(".")[0]
+            if first == LAYERS_OF.get(path.name):
+                continue
             if first in DEVICE_LIBRARIES and path.name != "_arrays.py":
                 yield line, f"only _arrays.py imports {first}"
             elif first in DEVICE_LIBRARIES and id(node) in at_import:

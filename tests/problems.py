@@ -6,7 +6,8 @@ import numpy as np
 from scipy import linalg, optimize, sparse, special
 from scipy.spatial.distance import cdist
 
-COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine")
+COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
+POWER = 1.5  # the exponent that stands for all in |x - y|^p
 
 
 # ---- generators -------------------------------------------------------------------------------
@@ -28,7 +29,14 @@ def clouds(n, m, d, seed=0, dtype="float64"):
 
 def pairwise(x, y, cost):
     """The cost matrix in float64, from coordinates as given."""
+    if cost == "power":
+        return cdist(np.asarray(x, float), np.asarray(y, float)) ** POWER
     return cdist(np.asarray(x, float), np.asarray(y, float), cost)
+
+
+def spec(cost):
+    """The arguments of a PointCloud, or of a loss on clouds, for one of COSTS."""
+    return {"cost": cost, "p": POWER if cost == "power" else None}
 
 
 # ---- what a plan must satisfy -----------------------------------------------------------------

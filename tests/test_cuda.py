@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from emulated import DeviceArray, install
+from problems import COSTS, spec
 
 import ot_fast as otf
 from ot_fast import _arrays
@@ -94,13 +95,13 @@ def test_a_solve_agrees_with_the_cpu(cuda, dtype, method):
         assert getattr(r, name) == pytest.approx(getattr(want, name), rel=10 * tol), name
 
 
-@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean", "cityblock", "cosine"])
+@pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("d", [1, 2, 3, 9])
 def test_point_clouds(cuda, dtype, cost, d):
     rng = np.random.default_rng(d)
     x, y = (rng.random((k, d)).astype(dtype) + 0.1 for k in (35, 45))
-    geometry = otf.PointCloud(cuda.put(x), cuda.put(y), cost)
-    want = otf.PointCloud(x, y, cost)
+    geometry = otf.PointCloud(cuda.put(x), cuda.put(y), **spec(cost))
+    want = otf.PointCloud(x, y, **spec(cost))
     scale = want.to_dense().max() + 1e-30
     C = cuda.host(geometry.to_dense())
     np.testing.assert_allclose(
@@ -179,6 +180,39 @@ def test_nothing_moves_between_devices_by_itself(cuda):
         otf.sinkhorn(None, None, cuda.put(C), 0.1, init=(a, None))
     with pytest.raises(ValueError, match="threads"):
         otf.sinkhorn(None, None, cuda.put(C), 0.1, threads=2)
+
+
+def test_what_runs_on_the_cpu_only_says_so(cuda):
+    a, b, C = (cuda.put(v) for v in problem(np.float64))
+    for call in (
+        lambda: otf.quadratic(a, b, C, 0.1),
+        lambda: otf.sparsity_constrained(a, b, C, 0.1, 3),
+        lambda: otf.quadratic(None, None, otf.PointCloud(C, C), 0.1),
+        lambda: otf.monge_gap(C, C),
+        lambda: otf.sinkhorn_divergence(C, C),
+        lambda: otf.sinkhorn(a, b, C, 0.1).plan_vjp(C),
+    ):
+        with pytest.raises(TypeError, match="computed on the CPU only so far"):
+            call()
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("d", [1, 3, 9])
+@pytest.mark.parametrize("rho", [np.inf, 0.5])
+def test_gradients_in_the_points(cuda, dtype, cost, d, rho):
+    rng = np.random.default_rng(d)
+    x, y = (rng.normal(size=(k, d)).astype(dtype) for k in (35, 45))
+    a, h, phi = rng.random(35), rng.normal(size=45), np.full(35, np.nan)
+    out = []
+    for cloud in (
+        otf.PointCloud(x, y, **spec(cost)),
+        otf.PointCloud(cuda.put(x), cuda.put(y), **spec(cost)),
+    ):
+        f = phi.copy()
+        out.append((f, *cloud.core.gradient(cloud.handle, a, 0.3, f, h, rho, cloud.place.where())))
+    tol = 1e-11 if dtype is np.float64 else 1e-4
+    for got, want in zip(*out[::-1], strict=True):
+        np.testing.assert_allclose(got, want, atol=tol * abs(want).max())
 
 
 def test_hostile_costs(cuda):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import COSTS, clouds, marginal_error, pairwise, random_problem
+from problems import COSTS, clouds, marginal_error, pairwise, random_problem, spec
 
 import ot_fast as otf
 
@@ -20,7 +20,7 @@ DIMENSIONS = [1, 2, 3, 4, 5, 8, 15, 16, 17, 64, 100]
 @pytest.mark.parametrize("d", DIMENSIONS)
 def test_costs_are_those_of_scipy(cost, dtype, d):
     x, y = clouds(33, 70, d, seed=d, dtype=dtype)
-    cloud, expected = otf.PointCloud(x, y, cost=cost), pairwise(x, y, cost)
+    cloud, expected = otf.PointCloud(x, y, **spec(cost)), pairwise(x, y, cost)
     assert cloud.shape == (33, 70)
     assert cloud.dtype == dtype
     dense = cloud.to_dense()
@@ -35,7 +35,7 @@ def test_costs_are_those_of_scipy(cost, dtype, d):
 @pytest.mark.parametrize("d", [2, 17])
 def test_cloud_solves_as_its_dense_matrix(cost, n, m, d):
     x, y = clouds(n, m, d, seed=n + m)
-    cloud, C = otf.PointCloud(x, y, cost=cost), pairwise(x, y, cost)
+    cloud, C = otf.PointCloud(x, y, **spec(cost)), pairwise(x, y, cost)
     reg = 0.2 * max(C.max(), 1e-3)
     lazy, dense = (otf.sinkhorn(None, None, c, reg, tol=1e-12) for c in (cloud, C))
     np.testing.assert_allclose(lazy.plan, dense.plan, rtol=0, atol=1e-10 / max(n, m))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from problems import marginal_error, random_problem
 from scipy.optimize import linear_sum_assignment
 
@@ -117,3 +119,90 @@ def test_path_keeps_the_order_and_warm_starts():
 def test_empty_path_is_an_error():
     with pytest.raises(ValueError, match="regs must be a nonempty vector"):
         otf.sinkhorn_path(None, None, assignment(5), [])
+
+
+# ---- whatever is asked of it: accurate, or flagged ---------------------------------------------
+
+
+@st.composite
+def hostile(draw):
+    """Marginals, costs and reg that no one would choose."""
+    n, m = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["random", "constant", "ties", "duplicates", "planted", "heavy"]))
+    C = rng.random((n, m))
+    if kind == "constant":
+        C[:] = 0.5
+    elif kind == "ties":
+        C = np.floor(3 * C)
+    elif kind == "duplicates":
+        C = C[rng.integers(0, n, n)][:, rng.integers(0, m, m)]
+    elif kind == "planted":
+        C = 1 + C
+        C[np.arange(n), np.arange(n) % m] = 0
+    elif kind == "heavy":
+        C = C**-8
+    weights = []
+    for size in (n, m):
+        w = rng.random(size)
+        how = draw(st.sampled_from(["uniform", "tiny", "zeros", "denormal"]))
+        if how == "uniform":
+            w[:] = 1
+        elif how == "tiny":
+            w **= 40
+        elif how == "zeros":
+            w[rng.random(size) < 0.4] = 0
+        elif how == "denormal":
+            w[rng.random(size) < 0.3] = 1e-310
+        w[rng.integers(size)] = 1
+        weights.append(w / w.sum() * 10.0 ** draw(st.sampled_from([-9, 0, 9])))
+    weights[1] *= weights[0].sum() / weights[1].sum()
+    if draw(st.booleans()):
+        C[rng.random((n, m)) < 0.2] = np.inf
+    scale = 10.0 ** draw(st.sampled_from([-290, -30, 0, 30, 290]))
+    finite = C[np.isfinite(C)]
+    top = finite.max(initial=0) or 1.0
+    C = C / top * scale
+    reg = scale * 10.0 ** draw(st.sampled_from([1, 0, -1, -2, -3, -4, -5, -6]))
+    return *weights, C, reg
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    hostile(),
+    st.sampled_from(["auto", "newton"]),
+    st.sampled_from([None, 0.0, 1e-3]),
+    st.sampled_from([None, 0, 1, 7]),
+)
+def test_accurate_or_flagged(problem, method, tol, max_iter):
+    a, b, C, reg = problem
+    options = {"tol": tol, "max_iter": max_iter, "method": method}
+    try:
+        r = otf.sinkhorn(a, b, C, reg, time_limit=15, on_fail="ignore", **options)
+    except otf.InfeasibleError:
+        assert np.isinf(C).any()
+        return
+    P = np.asarray(r.plan)
+    assert np.isfinite(P).all()
+    assert (P >= 0).all()
+    for v in r.potentials:
+        assert np.isfinite(v).all()
+    error = marginal_error(P, a, b)
+    if r.converged:
+        assert error <= (1e-9 if tol is None else tol) + 1e-14
+    else:
+        assert r.status in (otf.Status.MAX_ITER, otf.Status.STALLED, otf.Status.TIME_LIMIT)
+        assert r.message
+    if not np.isinf(C).any():
+        assert r.lower_bound <= r.upper_bound + 1e-12 * np.abs(C).max() * a.sum()
+
+
+def test_path_takes_no_more_passes_than_cold_starts():
+    x = np.random.default_rng(5).normal(size=(200, 2))
+    y = 1 + 0.5 * np.random.default_rng(6).normal(size=(220, 2))
+    C = ((x[:, None] - y[None]) ** 2).sum(-1)
+    C /= C.max()
+    regs = [1e-1, 1e-2, 1e-3, 1e-4]
+    cold = [otf.sinkhorn(None, None, C, reg).n_iter for reg in regs]
+    warm = [r.n_iter for r in otf.sinkhorn_path(None, None, C, regs)]
+    assert sum(warm) < sum(cold)

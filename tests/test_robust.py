@@ -184,7 +184,7 @@ def test_powers_of_two_scale_bit_for_bit(method, k):
 
 ISA_SOLVES = """
     import sys, numpy as np, ot_fast as otf
-    from problems import COSTS, clouds, pairwise, random_problem
+    from problems import COSTS, clouds, pairwise, random_problem, spec
     out = {"isa": otf.info()["isa"]}
     rng = np.random.default_rng(47)
     a, b, _ = random_problem(67, 130, seed=47)
@@ -193,7 +193,7 @@ ISA_SOLVES = """
         for cost in (*COSTS, "dense"):
             C = pairwise(x, y, cost) if cost != "dense" else rng.random((67, 130))
             reg = 0.1 * C.max()
-            given = C.astype(dtype) if cost == "dense" else otf.PointCloud(x, y, cost=cost)
+            given = C.astype(dtype) if cost == "dense" else otf.PointCloud(x, y, **spec(cost))
             init = C.mean(1) / 2, C.mean(0) / 2
             cases = {"pass": dict(init=init, max_iter=0, on_fail="ignore")}
             for method in ("scaling", "log"):
@@ -220,7 +220,7 @@ def test_every_instruction_set_gives_the_same_answer(run_python, tmp_path):
         results[level] = np.load(path)
         assert results[level]["isa"] == level
     names = set(results["baseline"].files) - {"isa"}
-    assert len(names) == 60
+    assert len(names) == 72
     for level, name in itertools.product(usable, names):
         got, expected = results[level][name], results["baseline"][name]
         tol = {"float64": 1e-12, "float32": 1e-4}[name.split()[0]]
@@ -253,6 +253,7 @@ def solve_in_child(seed):
 
 @posix
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")  # of JAX, where it is loaded
 def test_fork_after_a_solve():
     here = solve_in_child(1)
     with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -263,6 +264,7 @@ def test_fork_after_a_solve():
 
 @posix
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")  # of JAX, where it is loaded
 def test_fork_while_another_thread_solves():
     C, reg = endless("dense")
     background = threading.Thread(

@@ -67,7 +67,7 @@ struct Solve {
         b((input(bv, h.view.m, "b"), session.in(bv))),
         phi((input(f, h.view.n, "phi"), session.in_out(f))),
         psi((input(g, h.view.m, "psi"), session.in_out(g))),
-        problem{h.view, a.data(), b.data(), reg, range},
+        problem{h.view, a.data(), b.data(), reg, range, INFINITY, false},
         limits{tol, max_iter, time_limit},
         recorder{std::move(callback), {}} {}
 
@@ -81,6 +81,8 @@ struct Solve {
     py::dict d;
     d["status"] = name(out.status);
     d["n_iter"] = out.n_iter;
+    d["error"] = out.error;
+    d["dual_value"] = out.dual;
     d["message"] = out.message;
     d["history"] = recorder.history();
     return d;
@@ -90,11 +92,14 @@ struct Solve {
 template <class Place>
 py::dict sinkhorn(const GeometryHandle<Place>& h, const Vector& a, const Vector& b, double reg, double range,
                   Vector phi, Vector psi, double tol, index max_iter, double time_limit, typename Place::Where where,
-                  py::object callback, bool newton, const std::string& kernel, bool warm) {
+                  py::object callback, bool newton, const std::string& kernel, double start, double rho,
+                  bool symmetric) {
   Solve<Place> solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, where, std::move(callback));
+  solve.problem.rho = rho;
+  solve.problem.symmetric = symmetric;
   const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
   const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
-  const SinkhornOptions options{solve.limits, domain, storage, warm};
+  const SinkhornOptions options{solve.limits, domain, storage, start};
   return solve([&](auto& be, const Monitor& monitor) {
     using All = Solvers<typename Place::Backend>;
     const auto run = newton ? All::newton : All::sinkhorn;
@@ -145,7 +150,7 @@ void bind_entropic(py::module_& module) {
   module.def("sinkhorn", sinkhorn<Place>, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"),
              py::arg("range"), py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"),
              py::arg("time_limit"), py::arg(Place::kWhere), py::arg("callback"), py::kw_only(), py::arg("newton"),
-             py::arg("kernel"), py::arg("warm"));
+             py::arg("kernel"), py::arg("start"), py::arg("rho") = INFINITY, py::arg("symmetric") = false);
   module.def("sns", sns<Place>, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
              py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
              py::arg(Place::kWhere), py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
@@ -167,6 +172,28 @@ void bind_entropic(py::module_& module) {
         return py::make_tuple(row, col, cost);
       },
       py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"), where());
+
+  // One exact row update (damped where rho is finite) of phi, the column sums of that plan, and its gradient in the
+  // row points, (n, d): all from one pass.
+  module.def(
+      "gradient",
+      [](const Handle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho, Where place) {
+        if (h.view.kind != Kind::points) throw py::value_error("gradients in points need points");
+        Reading<Place> reading(h, a, reg, phi, hpsi, true, place);
+        Vector col(h.view.m), gradient({h.view.n, h.view.d});
+        auto f = reading.session.in_out(phi), c = reading.session.out(col), x = reading.session.out(gradient);
+        reading.pass.phi = f.data();
+        reading.pass.update = true;
+        reading.pass.damp = std::isinf(rho) ? 1 : rho / (rho + reg);
+        reading.pass.col = c.data();
+        reading.pass.gradient = x.data();
+        released([&] { reading.session.be.pass(h.view, reading.pass); });
+        f.done();
+        c.done();
+        x.done();
+        return py::make_tuple(col, gradient);
+      },
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("rho"), where());
 
   // phi_i = -log sum_j exp(h_j - (C_ij - shift)/reg): the row potentials that belong to h.
   module.def(

@@ -24,17 +24,19 @@ inline Cost cost_of(const std::string& name) {
   if (name == "euclidean") return Cost::euclidean;
   if (name == "cityblock") return Cost::cityblock;
   if (name == "cosine") return Cost::cosine;
+  if (name == "power") return Cost::power;
   throw py::value_error("unknown cost " + name);
 }
 
 template <class Place>
 std::unique_ptr<GeometryHandle<Place>> points(const py::object& x, const py::object& y, const std::string& cost,
-                                              typename Place::Where where) {
+                                              double p, typename Place::Where where) {
   auto handle = std::make_unique<GeometryHandle<Place>>();
   const Matrix from = Place::matrix(x), to = Place::matrix(y);
   Geometry& g = handle->view;
   g.kind = Kind::points;
   g.cost = cost_of(cost);
+  g.p = p;
   g.dtype = from.dtype;
   if (from.dtype != to.dtype || from.cols != to.cols || from.ld != from.cols || to.ld != to.cols)
     throw py::value_error("x and y must be row-major, of one dtype and dimension");
@@ -57,7 +59,7 @@ void bind_geometry(py::module_& module) {
     return py::make_tuple(h.view.n, h.view.m);
   });
   module.def("dense", dense<Place>, py::arg("C"), py::arg("shift") = 0.0);
-  module.def("points", points<Place>, py::arg("x"), py::arg("y"), py::arg("cost"), where());
+  module.def("points", points<Place>, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("p") = 2.0, where());
 
   module.def(
       "stats",

@@ -71,12 +71,10 @@ struct Cpu {
     T* yt = reinterpret_cast<T*>(h.points.yt.data());
     std::vector<double> centre(static_cast<std::size_t>(d), 0.0);
     if (expand)
-      for (index k = 0; k < d; ++k) {
-        double s = 0;
-        for (index i = 0; i < n; ++i) s += xs[i * d + k] / static_cast<double>(n + m);
-        for (index j = 0; j < m; ++j) s += ys[j * d + k] / static_cast<double>(n + m);
-        centre[static_cast<std::size_t>(k)] = s;
-      }
+      for (const auto& [points, count] : {std::pair{xs, n}, std::pair{ys, m}})
+        for (index i = 0; i < count; ++i)
+          for (index k = 0; k < d; ++k)
+            centre[static_cast<std::size_t>(k)] += points[i * d + k] / static_cast<double>(n + m);
     const auto scale = [&](const T* p) {
       if (g.cost != Cost::cosine) return 1.0;
       double s = 0;

@@ -20,10 +20,13 @@ struct Pass {
   double* phi = nullptr;      // (n), in and out; NaN where unknown (update only)
   const double* a = nullptr;  // (n)
   bool update = false;        // phi_i -= log s_i first: the rows of the plan are then exactly a
+  double damp = 1;            // phi_i = damp (phi_i - log s_i): marginals relaxed by rho KL, damp = rho/(rho + reg)
   Precision precision = Precision::f64;
   double* row = nullptr;   // (n) s_i = sum_j e_ij before the update
   double* col = nullptr;   // (m) sum_i a_i e_ij, after the update
   double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift); not with update
+  double* gradient =
+      nullptr;  // (n, d) sum_j P_ij dc(x_i, y_j)/dx_i, after the update; points only (cosine: times |x_i|)
 };
 
 // Plan entries kept by a pass: row i holds idx, val in [begin_i, end_i).

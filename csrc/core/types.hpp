@@ -15,7 +15,7 @@ using index = std::int64_t;
 
 enum class DType : std::uint8_t { f32, f64 };
 enum class Kind : std::uint8_t { dense, points };
-enum class Cost : std::uint8_t { sqeuclidean, euclidean, cityblock, cosine };
+enum class Cost : std::uint8_t { sqeuclidean, euclidean, cityblock, cosine, power };
 
 // Arithmetic of the exponentials of a pass. Slacks f + g - C are float64 in either.
 enum class Precision : std::uint8_t { f32, f64 };
@@ -35,6 +35,7 @@ struct Geometry {
   const void* xx = nullptr;  // (n) squared norms, sqeuclidean in product form only
   const void* yy = nullptr;  // (m)
   double shift = 0;          // min C: slacks are computed from C - shift
+  double p = 2;              // power: |x - y|^p
 };
 
 }  // namespace ot

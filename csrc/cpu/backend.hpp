@@ -13,6 +13,7 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/slack.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/thread_pool.hpp"
 
@@ -173,6 +174,46 @@ class Backend {
     rows(geo, [&](index, index i0, index i1, void*) { f(geo, out, ld, i0, i1); });
   }
 
+  // Twice where the storage of the last pass was too small.
+  void candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to) {
+    const Chunks chunks(geo.n);
+    const auto slack = kernels_.slack[geo.dtype == DType::f64];
+    begin_.reserve(geo.n);
+    end_.reserve(geo.n);
+    if (slack_capacity_ == 0) slack_capacity_ = 8 * chunks.rows;
+    to.begin.reserve(geo.n + 1);
+    to.nnz = 0;
+    for (index most = 0;; slack_capacity_ = most + most / 4) {
+      idx_.reserve(chunks.count * slack_capacity_);
+      val_.reserve(chunks.count * slack_capacity_);
+      rows(geo, [&](index chunk, index i0, index i1, void* work) {
+        const index base = chunk * slack_capacity_;
+        KeptView view{0,    chunks.begin(chunk), idx_.data() + base, val_.data() + base,
+                      base, slack_capacity_,     begin_.data(),      end_.data()};
+        slack(SlackArgs{geo, f, g, margin, &view, work}, i0, i1);
+      });
+      to.nnz = most = 0;
+      for (index c = 0; c < chunks.count; ++c) {
+        const index used = end_[chunks.end(c) - 1] - c * slack_capacity_;
+        most = std::max(most, used);
+        to.nnz += used;
+      }
+      to.overflow = to.nnz > limit;
+      if (to.overflow) return;
+      if (most <= slack_capacity_) break;
+    }
+    to.idx.reserve(to.nnz);
+    to.cost.reserve(to.nnz);
+    index at = 0;
+    for (index i = 0; i < geo.n; ++i) {
+      to.begin[i] = at;
+      std::copy(idx_.data() + begin_[i], idx_.data() + end_[i], to.idx.data() + at);
+      std::copy(val_.data() + begin_[i], val_.data() + end_[i], to.cost.data() + at);
+      at += end_[i] - begin_[i];
+    }
+    to.begin[geo.n] = at;
+  }
+
   Stats stats(const Geometry& geo) {
     const Chunks chunks(geo.n);
     const auto f = kernels_.stats[geo.dtype == DType::f64];
@@ -312,6 +353,8 @@ class Backend {
     args.update = p.update;
     args.row = p.row;
     args.cost = p.cost;
+    args.damp = p.damp;
+    args.gradient = p.gradient;
     args.work = work;
     return args;
   }
@@ -438,7 +481,7 @@ class Backend {
   Buffer<double> col_val_, scratch_;
   bool transposed_ = false;
   index kept_n_ = 0, kept_rows_ = 0, kept_chunks_ = 0;
-  index kept_capacity_ = 0;
+  index kept_capacity_ = 0, slack_capacity_ = 0;
 };
 
 }  // namespace ot::cpu

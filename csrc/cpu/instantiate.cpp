@@ -4,7 +4,8 @@
 
 namespace ot {
 
-static_assert(Backend<cpu::Backend>);
+static_assert(SlackBackend<cpu::Backend>);
 template struct Solvers<cpu::Backend>;
+template struct SparseSolvers<cpu::Backend>;
 
 }  // namespace ot

@@ -42,6 +42,13 @@ struct EuclideanDifference : SquaredDifference {
     for (index j = 0; j < len; ++j) c[j] = sizeof(T) == 8 ? __builtin_sqrt(c[j]) : __builtin_sqrtf(c[j]);
   }
 };
+struct PowerDifference : SquaredDifference {
+  template <class T>
+  static void epilog(const Geometry& g, index, index, index len, T* c) {
+    constexpr index W = lanes<double>;
+    for (index j = 0; j < len; j += W) store_as(c + j, power(load_f64(c + j), 0.5 * g.p));  // whole panels are there
+  }
+};
 struct AbsoluteDifference {
   template <class V, class T>
   static V core(V acc, T x, V y) {
@@ -133,6 +140,7 @@ struct Tiles {
         return tile_of_points<T, SquaredDifference, 0>;
       case Cost::euclidean: return tile_of_points<T, EuclideanDifference, 0>;
       case Cost::cityblock: return tile_of_points<T, AbsoluteDifference, 0>;
+      case Cost::power: return tile_of_points<T, PowerDifference, 0>;
       default: return tile_of_points<T, CosineProduct, 0>;
     }
   }
@@ -261,26 +269,33 @@ struct Block {
       });
   }
 
-  // phi_i = -max_j slack: exponentials in [0, 1] with at least one equal to 1.
-  double restabilised(index i, index r) const {
-    double best = -__builtin_inf();
+  // Rows whose sums left the range again, with phi_i = -max_j slack: exponentials in [0, 1], at least
+  // one equal to 1. The costs of all rows of the block are computed twice, however many rows it is.
+  void restabilise(index i, index rows, const bool* bad, double* sum) const {
+    double best[kMaxRows];
+    for (index r = 0; r < rows; ++r) best[r] = -__builtin_inf();
     for_tiles(A.geo.m, [&](index j, index len) {
-      tiles.at(i + r, 1, j, len);
-      const double t = max_tile(tiles.row(i + r, 0, j), A.h + j, slack, len);
-      best = t > best ? t : best;
+      tiles.at(i, rows, j, len);
+      for (index r = 0; r < rows; ++r) {
+        if (!bad[r]) continue;
+        const double t = max_tile(tiles.row(i, r, j), A.h + j, slack, len);
+        best[r] = t > best[r] ? t : best[r];
+      }
     });
-    if (!(best > -__builtin_inf())) {  // a row without an allowed pair
-      A.phi[i + r] = 0;
+    for (index r = 0; r < rows; ++r) {
+      if (!bad[r]) continue;
+      sum[r] = 0;
+      A.phi[i + r] = -best[r];
+      if (best[r] > -__builtin_inf()) continue;
+      A.phi[i + r] = 0;  // a row without an allowed pair
       for (index j = 0; j < A.geo.m; ++j) row(r)[j] = 0;
-      return 0;
     }
-    A.phi[i + r] = -best;
-    double sum = 0;
     for_tiles(A.geo.m, [&](index j, index len) {
-      tiles.at(i + r, 1, j, len);
-      sum += exp_tile(tiles.row(i + r, 0, j), A.h + j, -best, slack, row(r) + j, len);
+      tiles.at(i, rows, j, len);
+      for (index r = 0; r < rows; ++r)
+        if (bad[r] && best[r] > -__builtin_inf())
+          sum[r] += exp_tile(tiles.row(i, r, j), A.h + j, -best[r], slack, row(r) + j, len);
     });
-    return sum;
   }
 
   double cost_of_row(index i, index r) const {
@@ -326,6 +341,112 @@ struct Block {
     k.end[i + r] = k.base + at;
   }
 
+  // sum_j w_r e_rj dc(x_i, y_j)/dx_i = sum_j W_rj pull(x_i - y_j): d differences and products an entry.
+  void gradient(index i, index rows, const double* w) const {
+    const Geometry& g = A.geo;
+    for (index r = 0; r < rows * g.d; ++r) A.gradient[i * g.d + r] = 0;
+    const bool expanded = g.xx != nullptr;  // as the costs are: x sum_j W_j - sum_j W_j y_j, one product an entry
+    const bool norm = g.cost == Cost::euclidean || g.cost == Cost::power;
+    const double p = g.cost == Cost::power ? g.p : 1, half = 0.5 * p - 1;
+    constexpr index W = lanes<double>, P = kPanel / sizeof(TC);
+    alignas(64) double weight[kRows * kTile];
+    for (index r0 = 0; r0 < rows; r0 += kRows) {
+      const index some = rows - r0 < kRows ? rows - r0 : kRows;
+      double total[kRows] = {};
+      for_tiles(g.m, [&](index j, index len) {
+        const index whole = round_up(len, P);
+        // The weights W: dc/dx = p |x - y|^(p - 2) (x - y) for powers of the norm, 0 where x = y.
+        if (norm) tile_of_points<TC, SquaredDifference, 0>(g, i + r0, some, j, len, tiles.buffer);
+        for (index r = 0; r < kRows; ++r) {
+          double* to = weight + r * kTile;
+          const double scale = r >= some ? 0 : g.cost == Cost::sqeuclidean ? 2 * w[r0 + r] : p * w[r0 + r];
+          const TE* __restrict e = row(r0 + (r < some ? r : 0)) + j;
+          for (index l = 0; l < len; ++l) to[l] = scale * e[l];
+          for (index l = len; l < whole; ++l) to[l] = 0;
+          if (expanded)
+            for (index l = 0; l < len; ++l) total[r] += to[l];
+          if (norm && r < some)
+            for (index l = 0; l < whole; l += W)
+              store(to + l, load(to + l) * power(load_f64(tiles.buffer + r * kTile + l), half));
+        }
+        double* out = A.gradient + (i + r0) * g.d;
+        for (index k = 0; k < g.d; k += 4) {
+          if (g.cost == Cost::cityblock) pull<Sign>(i + r0, some, j, whole, k, weight, out);
+          else if (expanded) pull<Minus>(i + r0, some, j, whole, k, weight, out);
+          else pull<Difference>(i + r0, some, j, whole, k, weight, out);
+        }
+      });
+      if (expanded)
+        for (index r = 0; r < some; ++r)
+          for (index k = 0; k < g.d; ++k)
+            A.gradient[(i + r0 + r) * g.d + k] += total[r] * static_cast<const TC*>(g.x)[(i + r0 + r) * g.d + k];
+      if (g.cost == Cost::cosine)
+        for (index r = r0; r < r0 + some; ++r) project(i + r);
+    }
+  }
+
+  struct Difference {
+    static Vec<double> of(double x, Vec<double> y) { return x - y; }
+  };
+  struct Minus {
+    static Vec<double> of(double, Vec<double> y) { return -y; }
+  };
+  struct Sign {
+    static Vec<double> of(double x, Vec<double> y) {
+      const Vec<double> one = splat(1.0), zero{}, z = x - y;
+      return z > 0 ? one : z < 0 ? -one : zero;
+    }
+  };
+
+  // out_rk += sum_j W_rj pull(x_rk - y_jk) over one tile, for up to four coordinates from k on: 4 x 4
+  // accumulators in registers, 8 loads for 16 products.
+  template <class Pull>
+  void pull(index i, index rows, index j, index len, index k, const double* weight, double* out) const {
+    switch (A.geo.d - k) {
+      case 1: return pull<Pull, 1>(i, rows, j, len, k, weight, out);
+      case 2: return pull<Pull, 2>(i, rows, j, len, k, weight, out);
+      case 3: return pull<Pull, 3>(i, rows, j, len, k, weight, out);
+      default: return pull<Pull, 4>(i, rows, j, len, k, weight, out);
+    }
+  }
+  template <class Pull, index K>
+  void pull(index i, index rows, index j, index len, index k, const double* weight, double* out) const {
+    constexpr index W = lanes<double>, P = kPanel / sizeof(TC);
+    const index d = A.geo.d;
+    const TC *y = static_cast<const TC*>(A.geo.yt) + j * d + k * P, *x = static_cast<const TC*>(A.geo.x) + i * d + k;
+    double at[kRows][K];
+    for (index r = 0; r < kRows; ++r)
+      for (index c = 0; c < K; ++c) at[r][c] = x[(r < rows ? r : 0) * d + c];
+    Vec<double> acc[kRows][K] = {};
+    for (index l0 = 0; l0 < len; l0 += P)
+      for (index l = 0; l < P; l += W) {
+        Vec<double> yv[K];
+#pragma GCC unroll 4
+        for (index c = 0; c < K; ++c) yv[c] = load_f64(y + l0 * d + c * P + l);
+#pragma GCC unroll 4
+        for (index r = 0; r < kRows; ++r) {
+          const Vec<double> w = load(weight + r * kTile + l0 + l);
+#pragma GCC unroll 4
+          for (index c = 0; c < K; ++c) acc[r][c] += w * Pull::of(at[r][c], yv[c]);
+        }
+      }
+    for (index r = 0; r < rows; ++r)
+      for (index c = 0; c < K; ++c) out[r * d + k + c] += reduce<double>(acc[r][c]);
+  }
+
+  // Only what turns a normalised point matters to the cosine.
+  void project(index i) const {
+    const index d = A.geo.d;
+    const TC* x = static_cast<const TC*>(A.geo.x) + i * d;
+    double* out = A.gradient + i * d;
+    double along = 0, square = 0;
+    for (index k = 0; k < d; ++k) {
+      along += out[k] * x[k];
+      square += static_cast<double>(x[k]) * x[k];
+    }
+    for (index k = 0; k < d; ++k) out[k] -= along / square * x[k];
+  }
+
   void add_columns(index rows, const double* w) const {
     for (index r0 = 0; r0 < rows; r0 += kRows) {
       const index some = rows - r0 < kRows ? rows - r0 : kRows;
@@ -343,15 +464,27 @@ void pass(const PassArgs& A, index i0, index i1) {
     const index rows = i1 - i < block.height ? i1 - i : block.height;
     double sum[kMaxRows], w[kMaxRows];
     block.exponentials(i, rows, sum);
+    if (A.row)
+      for (index r = 0; r < rows; ++r) A.row[i + r] = sum[r];
+    if (A.update) {
+      bool bad[kMaxRows], any = false;
+      for (index r = 0; r < rows; ++r) {
+        bad[r] = !(sum[r] > Range<TE>::low && sum[r] < Range<TE>::high);
+        any |= bad[r];
+      }
+      if (any) block.restabilise(i, rows, bad, sum);
+    }
     for (index r = 0; r < rows; ++r) {
       const index k = i + r;
-      if (A.row) A.row[k] = sum[r];
       w[r] = A.a[k];
       if (A.update) {
-        if (!(sum[r] > Range<TE>::low && sum[r] < Range<TE>::high)) sum[r] = block.restabilised(i, r);
-        if (sum[r] > 0) {
+        if (sum[r] > 0 && A.damp == 1) {
           A.phi[k] -= __builtin_log(sum[r]);
           w[r] /= sum[r];
+        } else if (sum[r] > 0) {
+          const double before = A.phi[k];
+          A.phi[k] = A.damp * (before - __builtin_log(sum[r]));
+          w[r] *= __builtin_exp(A.phi[k] - before);
         }
       }
       if (A.cost) A.cost[k] = block.cost_of_row(i, r);
@@ -361,6 +494,7 @@ void pass(const PassArgs& A, index i0, index i1) {
       }
     }
     if (A.col) block.add_columns(rows, w);
+    if (A.gradient) block.gradient(i, rows, w);
   }
 }
 
@@ -533,11 +667,14 @@ template <class TC>
 void cost_rows(const Geometry& g, void* out, index ld, index i0, index i1) {
   TC buffer[kRows * kTile];
   const Tiles<TC> tiles(g, buffer);
-  for (index i = i0; i < i1; ++i)
+  for (index i = i0; i < i1; i += kRows) {
+    const index rows = i1 - i < kRows ? i1 - i : kRows;
     for_tiles(g.m, [&](index j, index len) {
-      tiles.at(i, 1, j, len);
-      __builtin_memcpy(static_cast<TC*>(out) + i * ld + j, tiles.row(i, 0, j), len * sizeof(TC));
+      tiles.at(i, rows, j, len);
+      for (index r = 0; r < rows; ++r)
+        __builtin_memcpy(static_cast<TC*>(out) + (i + r) * ld + j, tiles.row(i, r, j), len * sizeof(TC));
     });
+  }
 }
 
 // x - x is 0 for finite x and NaN otherwise, so one sum per tile tells whether to look closer.
@@ -726,6 +863,8 @@ double read(const double* x, index n) {
 
 }  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
 
+#include "cpu/sparse-inl.hpp"
+
 namespace ot::cpu {
 
 // Constant initialisation: no code of this level runs before the dispatcher has chosen it.
@@ -754,6 +893,8 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.cost_rows[1] = L::cost_rows<double>;
   k.stats[0] = L::stats<float>;
   k.stats[1] = L::stats<double>;
+  k.slack[0] = L::slack<float>;
+  k.slack[1] = L::slack<double>;
   k.kept_product[0] = L::kept_product<false>;
   k.kept_product[1] = L::kept_product<true>;
   k.exp = L::exp_array;

@@ -39,12 +39,14 @@ struct PassArgs {
   const double* h;         // (m) g_j/reg + log b_j
   double* phi;             // (n) f_i/reg; NaN where unknown
   const double* a;         // (n)
-  bool update;             // phi_i -= log s_i; columns are then those of the updated plan
+  bool update;             // phi_i = damp (phi_i - log s_i); columns are then those of the updated plan
   double* row = nullptr;   // (n) s_i = sum_j e_ij, before the update
   double* col = nullptr;   // (m) += a_i e_ij (after the update)
   double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift), not with update
   KeptView* kept = nullptr;
-  void* work;  // work_bytes(m)
+  double damp = 1;
+  double* gradient = nullptr;  // (n, d) a_i sum_j e_ij dc(x_i, y_j)/dx_i (after the update)
+  void* work;                  // work_bytes(m)
 };
 
 struct ApplyArgs {
@@ -76,6 +78,16 @@ struct MinArgs {
   void* work;
 };
 
+// Entries with f_i + g_j - (C_ij - shift) > -margin go to kept, with C_ij - shift as their value.
+struct SlackArgs {
+  Geometry geo;
+  const double* f;  // (n)
+  const double* g;  // (m)
+  double margin;
+  KeptView* kept;
+  void* work;
+};
+
 struct Stats {
   double min, max;  // over finite entries
   index nan, neg_inf, pos_inf;
@@ -92,6 +104,7 @@ struct Kernels {
   void (*cost_apply[2])(const Geometry&, const double* w, double* out, void* work, index i0, index i1);
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
   void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
+  void (*slack[2])(const SlackArgs&, index i0, index i1);
   void (*kept_product[2])(const Entries&, const double* x, double* out, index i0, index i1);  // [squared]
   void (*exp)(const double* x, double* out, index n);
   void (*log)(const double* x, double* out, index n);  // of max(x, 2^-1022)

@@ -51,6 +51,8 @@ inline Vec<double> load_f64(const float* p) {
   __builtin_memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, Vec<double>);
 }
+inline void store_as(double* p, Vec<double> v) { store(p, v); }
+inline void store_as(float* p, Vec<double> v) { store(p, __builtin_convertvector(v, Half<float>)); }
 inline Vec<float> narrow(Vec<double> low, Vec<double> high) {
   const Half<float> a = __builtin_convertvector(low, Half<float>), b = __builtin_convertvector(high, Half<float>);
 #if OT_VEC == 64
@@ -254,6 +256,12 @@ inline Vec<double> log(Vec<double> x) {
   p = p * z + 1.0 / 5;
   p = p * z + 1.0 / 3;
   return k * 0x1.62e42fefa39efp-1 + (2.0 * s + (2.0 * s * z) * p);
+}
+
+// x^q for x >= 0, with 0 at 0 (and below the normal numbers) whatever q is.
+inline Vec<double> power(Vec<double> x, double q) {
+  const Vec<double> tiny = splat(0x1p-1022), zero{};
+  return x < tiny ? zero : exp(q * log(x < tiny ? tiny : x));
 }
 
 }  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)

@@ -18,7 +18,8 @@ inline index ceil_div(index n, index k) { return (n + k - 1) / k; }
 template <class T, int D>
 Points<T, D> points_of(const Geometry& g, index j0 = 0) {
   const T *yy = static_cast<const T*>(g.yy), *y = static_cast<const T*>(g.yt);
-  return {static_cast<const T*>(g.x), y + j0, static_cast<const T*>(g.xx), yy ? yy + j0 : nullptr, g.d, g.m, g.cost};
+  return {static_cast<const T*>(g.x), y + j0, static_cast<const T*>(g.xx), yy ? yy + j0 : nullptr, g.d, g.m, g.cost,
+          static_cast<T>(0.5 * g.p)};
 }
 template <class T>
 Dense<T> dense_of(const Geometry& g, index j0 = 0) {
@@ -166,7 +167,7 @@ void BackendOn<Device>::row_sums(const Geometry& geo, const Pass& p) {
     const auto exponent = exponent_of(costs(0), geo, p.reg, h_.data());
     by_pieces(geo.n, geo.m, [&](index first, index last) {
       device_.launch(by_rows(last - first),
-                     RowSums<Costs>{exponent, {first, last, 0}, geo.m, p.phi, p.row, p.cost, p.update});
+                     RowSums<Costs>{exponent, {first, last, 0}, geo.m, p.phi, p.row, p.cost, p.update, p.damp});
     });
   });
 }
@@ -178,7 +179,7 @@ void BackendOn<Device>::pass_in(const Geometry& geo, const Pass& p, const KeptOu
     using Source = PassSource<decltype(costs(0)), TE>;
     const double* h = h_.data();
     const auto at = [&](index j0) {
-      return Source{exponent_of(costs(j0), geo, p.reg, h + j0), p.phi, p.a, p.row, p.update};
+      return Source{exponent_of(costs(j0), geo, p.reg, h + j0), p.phi, p.a, p.row, p.update, p.damp};
     };
     sweep<Source>(tiling(geo), geo.n, geo.m, at, kept, p.col);
   });
@@ -200,9 +201,25 @@ void BackendOn<Device>::run_pass(const Geometry& geo, const Pass& p, const KeptO
   if (wide || p.cost) row_sums(geo, rows);
   if (wide && kept) append(geo, p, *kept, t.rows);
   if (wide) kept = nullptr;
-  if (!rest.update && !rest.row && !rest.col && !kept) return;
-  if (p.precision == Precision::f64) pass_in<double>(geo, rest, kept);
-  else pass_in<float>(geo, rest, kept);
+  if (rest.update || rest.row || rest.col || kept) {
+    if (p.precision == Precision::f64) pass_in<double>(geo, rest, kept);
+    else pass_in<float>(geo, rest, kept);
+  }
+  if (p.gradient) gradient(geo, p);
+}
+
+// A sweep of its own, from the potentials that the others leave.
+template <class Device>
+void BackendOn<Device>::gradient(const Geometry& geo, const Pass& p) {
+  const auto run = [&](auto costs) {
+    by_pieces(geo.n, geo.m * geo.d, [&](index first, index last) {
+      device_.launch(by_rows(last - first),
+                     Gradient<decltype(costs)>{
+                         exponent_of(costs, geo, p.reg, h_.data()), {first, last, 0}, geo.m, p.phi, p.a, p.gradient});
+    });
+  };
+  if (geo.dtype == DType::f64) run(points_of<double, 0>(geo));
+  else run(points_of<float, 0>(geo));
 }
 
 template <class Device>
@@ -211,7 +228,7 @@ void BackendOn<Device>::append(const Geometry& geo, const Pass& p, const KeptOut
     using Costs = decltype(costs(0));
     const auto exponent = exponent_of(costs(0), geo, p.reg, h_.data());
     device_.launch(Shape{ceil_div(geo.n, rows), 1, std::min(256, device_.threads())},
-                   Append<Costs>{exponent, {0, geo.n, rows}, geo.m, p.phi, p.a, p.update, kept});
+                   Append<Costs>{exponent, {0, geo.n, rows}, geo.m, p.phi, p.a, p.update, p.damp, kept});
   });
 }
 

@@ -99,6 +99,7 @@ class BackendOn {
   template <class TE>
   void pass_in(const Geometry& geo, const Pass& p, const KeptOut* kept);
   void row_sums(const Geometry& geo, const Pass& p);
+  void gradient(const Geometry& geo, const Pass& p);
   void append(const Geometry& geo, const Pass& p, const KeptOut& kept, index rows);
   void run_pass(const Geometry& geo, const Pass& p, const KeptOut* kept);
   template <class Fold, class Term>

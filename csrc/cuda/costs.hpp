@@ -39,13 +39,15 @@ struct Points {
   const T *x, *y, *xx, *yy;
   index d, ldy;
   Cost cost;
+  T half;  // of the exponent p, for powers of the norm
 
   OT_HD T add(T sum, T a, T b) const {
     const T z = a - b;
     if (D > 0) return sum + z * z;
     switch (cost) {
       case Cost::sqeuclidean: return xx ? sum + a * b : sum + z * z;
-      case Cost::euclidean: return sum + z * z;
+      case Cost::euclidean:
+      case Cost::power: return sum + z * z;
       case Cost::cityblock: return sum + (z < 0 ? -z : z);
       default: return sum + a * b;
     }
@@ -58,10 +60,31 @@ struct Points {
         if (xx) sum = xx[i] + yy[j] - 2 * sum;
         return sum > 0 ? sum : T(0);
       case Cost::euclidean: return static_cast<T>(sqrt(sum));
+      case Cost::power: return static_cast<T>(pow(sum, half));
       case Cost::cityblock: return sum;
       default: return sum < 1 ? 1 - sum : T(0);
     }
   }
+  // dc(x_i, y_j)/dx_i = weight (pull_k): the weight, p |x - y|^(p - 2) for powers of the norm, 0 where x = y.
+  OT_HD double weight(index i, index j) const {
+    if (cost == Cost::sqeuclidean) return 2;
+    if (cost != Cost::euclidean && cost != Cost::power) return 1;
+    double s = 0;
+    for (index k = 0; k < d; ++k) {
+      const double z = static_cast<double>(x[i * d + k]) - static_cast<double>(y[k * ldy + j]);
+      s += z * z;
+    }
+    if (!(s > 0)) return 0;
+    return cost == Cost::euclidean ? 1 / sqrt(s)
+                                   : 2 * static_cast<double>(half) * pow(s, static_cast<double>(half) - 1);
+  }
+  // The cosine's lacks its part along x_i, which falls out of the sum (Gradient).
+  OT_HD double pull(index i, index j, index k) const {
+    const auto a = static_cast<double>(x[i * d + k]), b = static_cast<double>(y[k * ldy + j]);
+    if (cost == Cost::cityblock) return (a > b) - (a < b);
+    return cost == Cost::cosine ? -b : a - b;
+  }
+
   OT_HD T at(index i, index j) const {
     T sum = 0;
     const index depth = D ? D : d;

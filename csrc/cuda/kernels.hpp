@@ -54,6 +54,7 @@ struct PassSource {
   const double* a;
   double* row;  // (n) nullable
   bool update;
+  double damp;
 
   OT_HD const Costs& costs() const { return exponent.costs; }
   OT_HD double head(index i) const { return phi[i] * kLog2e; }
@@ -72,7 +73,9 @@ struct PassSource {
     const double weight = a[i];
     if (leader && row) row[i] = first;
     if (!update) return weight;
-    if (leader) phi[i] = s > 0 ? head * kLn2 - log(s) : 0.0;
+    const double exact = s > 0 ? head * kLn2 - log(s) : 0.0;
+    if (leader) phi[i] = damp * exact;
+    if (damp != 1 && s > 0) return weight * exp(damp * exact - head * kLn2);
     return s > 0 ? weight / s : weight;
   }
   // Entries above the cut are kept.
@@ -292,6 +295,7 @@ struct RowSums {
   double* phi;
   double *row, *cost;  // nullable
   bool update;
+  double damp;
 
   template <class Team>
   OT_HD void operator()(Team& team) const {
@@ -330,7 +334,58 @@ struct RowSums {
       const double scale = exp2_of(fma(before, kLog2e, best), double{});
       if (row) row[i] = total[0] > 0 ? scale * total[0] : 0.0;
       if (cost) cost[i] = total[0] > 0 ? scale * total[1] : 0.0;
-      if (update) phi[i] = total[0] > 0 ? -best * kLn2 - log(total[0]) : 0.0;
+      if (update) phi[i] = total[0] > 0 ? damp * (-best * kLn2 - log(total[0])) : 0.0;
+    }
+  }
+};
+
+// out_ik = sum_j P_ij dc(x_i, y_j)/dx_ik: one team a row. A thread holds the weights of K columns, and goes
+// through them once for every G coordinates.
+template <class Costs>
+struct Gradient {
+  static constexpr int kThreads = kMaxThreads, kBlocks = 1, K = 8, G = 4;
+  Exponent<Costs> exponent;
+  Rows rows;
+  index m;
+  const double *phi, *a;
+  double* out;  // (n, d)
+
+  template <class Team>
+  OT_HD void operator()(Team& team) const {
+    typename Team::template Local<Reg<double, K>> w(team);
+    typename Team::template Local<Reg<double, G>> part(team);
+    const Costs& costs = exponent.costs;
+    const index d = costs.d, width = static_cast<index>(K) * team.threads;
+    for (index i = rows.first + team.id; i < rows.last; i += team.count) {
+      double* to = out + i * d;
+      for (index j0 = 0; j0 < m; j0 += width) {
+        team.each([&](int t) {
+          OT_UNROLL for (int l = 0; l < K; ++l) {
+            const index j = j0 + static_cast<index>(l) * team.threads + team.lane(t).thread;
+            w[t][l] = j < m && a[i] > 0 ? a[i] * exponent.entry(phi[i], i, j) * costs.weight(i, j) : 0.0;
+          }
+        });
+        for (index k = 0; k < d; k += G) {
+          team.each([&](int t) {
+            OT_UNROLL for (int g = 0; g < G; ++g) {
+              double s = 0;
+              OT_UNROLL for (int l = 0; l < K; ++l) {
+                const index j = j0 + static_cast<index>(l) * team.threads + team.lane(t).thread;
+                if (j < m && k + g < d) s += w[t][l] * costs.pull(i, j, k + g);
+              }
+              part[t][g] = s;
+            }
+          });
+          const Reg<double, G> total = team.sum(part);
+          if (team.leader)
+            for (int g = 0; g < G && k + g < d; ++g) to[k + g] = total[g] + (j0 > 0 ? to[k + g] : 0.0);
+        }
+      }
+      if (costs.cost != Cost::cosine || !team.leader) continue;
+      const auto* x = costs.x + i * d;
+      double along = 0;
+      for (index k = 0; k < d; ++k) along += to[k] * static_cast<double>(x[k]);
+      for (index k = 0; k < d; ++k) to[k] -= along * static_cast<double>(x[k]);
     }
   }
 };
@@ -497,6 +552,7 @@ struct Append {
   index m;
   const double *phi, *a;
   bool update;
+  double damp;
   KeptOut kept;
 
   template <class Team>
@@ -507,7 +563,8 @@ struct Append {
     const index base = kept.base + team.id * kept.capacity, full = base + kept.capacity;
     index at = base;
     for (index i = rows.begin(team.id); i < rows.end(team.id); ++i) {
-      const double cut = update ? kept.threshold : a[i] > 0 ? kept.threshold / a[i] : kInf;
+      const double sum = damp == 1 ? 1.0 : exp(phi[i] - phi[i] / damp);
+      const double cut = update ? kept.threshold * sum : a[i] > 0 ? kept.threshold / a[i] : kInf;
       if (team.leader) kept.begin[i] = at;
       for (index j0 = 0; j0 < m; j0 += K * team.threads) {
         const auto column = [&](int t) {

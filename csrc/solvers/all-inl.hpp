@@ -25,4 +25,17 @@ Outcome Solvers<B>::sns(B& be, const Problem& p, const SnsOptions& o, const Moni
   return out;
 }
 
+template <SlackBackend B>
+Outcome SparseSolvers<B>::quadratic(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows,
+                                    double* f, double* g, bool warm, SparsePlan& plan) {
+  return Quadratic<B>(be, p, limits, monitor, by_rows).solve(f, g, warm, plan);
+}
+
+template <SlackBackend B>
+Outcome SparseSolvers<B>::constrained(B& be, const Problem& p, const Limits& limits, const Monitor& monitor,
+                                      bool by_rows, index max_nz, bool semi_dual, double* f, double* g, bool warm,
+                                      SparsePlan& plan) {
+  return SparsityConstrained<B>(be, p, limits, monitor, by_rows, max_nz, semi_dual).solve(f, g, warm, plan);
+}
+
 }  // namespace ot

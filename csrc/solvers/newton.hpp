@@ -42,7 +42,7 @@ class Newton : Sinkhorn<B> {
     phi_ = phi;
     psi_ = psi;
     Outcome out;
-    double reg = o_.warm ? p_.reg : std::max(p_.range / 8, p_.reg), previous = 0;
+    double reg = Base::first_reg(), previous = 0;
     clock_.reserve = 1;
     while (reg > 1.5 * p_.reg && !clock_.exhausted()) {
       descend(reg, 3e-2, 30, Precision::f32);

@@ -1,6 +1,7 @@
 // What every entropic solver is given, and what it leaves behind.
 #pragma once
 #include <chrono>
+#include <cmath>
 
 #include "core/backend.hpp"
 
@@ -12,7 +13,9 @@ struct Problem {
   const double* a = nullptr;  // (n)
   const double* b = nullptr;  // (m)
   double reg = 0;
-  double range = 0;  // an upper bound of max C - min C over allowed pairs
+  double range = 0;        // an upper bound of max C - min C over allowed pairs
+  double rho = INFINITY;   // marginals relaxed by rho KL(P1 | a) + rho KL(P'1 | b); masses are then any
+  bool symmetric = false;  // C = C', a = b: one potential, phi = psi
 };
 
 struct Limits {
@@ -26,6 +29,7 @@ struct Outcome {
   Status status = Status::max_iter;
   index n_iter = 0;  // passes over C or over a stored kernel
   double error = 1;
+  double dual = 0;  // the dual value of (phi, psi), in units of cost
   const char* message = "";
 };
 

@@ -60,24 +60,33 @@ class SemiDual {
     pass.phi = phi_;
     pass.a = p_.a;
     pass.update = true;
+    pass.damp = damp(reg);
     pass.precision = precision;
     pass.col = col_.data();
     if (kept) be_.pass(p_.geo, pass, *kept);
     else be_.pass(p_.geo, pass);
     const double floor = precision == Precision::f32 ? 1e-37 : 1e-290;
-    const Value v = value(psi, phi_, floor);
+    const Value v = value(psi, phi_, reg, floor);
     if (v.dead > 0) revive(reg, psi, floor);
     clock_.count(reg, v.error, reg * v.F);
     return v;
   }
 
+  // Relaxed marginals shorten every Sinkhorn step: psi = damp (psi + log(b/c)) (Chizat et al. 2018).
+  double damp(double reg) const { return std::isinf(p_.rho) ? 1 : p_.rho / (p_.rho + reg); }
+
   // rho = log(b/c), the error, F, and the columns of mass below `floor`: one wait for the device.
-  Value value(const double* psi, const double* phi, double floor = 0) {
+  Value value(const double* psi, const double* phi, double reg, double floor = 0) {
     const double *a = p_.a, *b = p_.b, *col = col_.data(), *logb = logb_.data();
     const index n = n_, m = m_;
     double* rho = rho_.data();
     be_.log(m_, col, rho);
     be_.for_each(m_, [=] OT_HD(index j) { rho[j] = b[j] > 0 ? logb[j] - rho[j] : 0.0; });
+    if (const double short_of = damp(reg); short_of < 1) return relaxed(psi, phi, short_of, floor);
+    // psi, phi and psi + rho are three iterates of psi <- softmin(psi): the mean of the last two
+    // converges where the alternation only shuttles (Feydy et al. 2019, section 3.1).
+    if (p_.symmetric)
+      be_.for_each(m_, [=] OT_HD(index j) { rho[j] = b[j] > 0 ? 0.5 * (phi[j] - psi[j] + rho[j]) : 0.0; });
     const auto s = be_.template sums<4>(std::max(n, m), [=] OT_HD(index k, double* s) {
       if (k < n) s[2] += a[k] > 0 ? a[k] * phi[k] : 0.0;
       if (k >= m) return;
@@ -88,16 +97,45 @@ class SemiDual {
     return {s[0], s[1] + s[2], 0, s[3]};
   }
 
+  // The same for relaxed marginals: F = -r <a, e^(-phi/r) - 1> - r <b, e^(-psi/r) - 1> - (sum P - sum ab), r = rho/reg;
+  // the column marginal of the optimum is b e^(-psi/r).
+  Value relaxed(const double* psi, const double* phi, double damp, double floor) {
+    const double *a = p_.a, *b = p_.b, *col = col_.data();
+    const index n = n_, m = m_;
+    double* rho = rho_.data();
+    const double r = damp / (1 - damp);
+    const bool symmetric = p_.symmetric;
+    const auto s = be_.template sums<7>(std::max(n, m), [=] OT_HD(index k, double* s) {
+      if (k < n && a[k] > 0) {
+        s[4] -= r * a[k] * std::expm1(-phi[k] / r);
+        s[5] += a[k];
+      }
+      if (k >= m || !(b[k] > 0)) return;
+      const double lost = std::expm1(-psi[k] / r);
+      s[0] += std::fabs(b[k] * (1 + lost) - col[k]);
+      s[1] -= r * b[k] * lost;
+      s[2] += col[k];
+      s[3] += b[k];
+      s[6] += !(col[k] > floor);
+    });
+    be_.for_each(m_, [=] OT_HD(index j) {
+      const double next = damp * (psi[j] + rho[j]);
+      rho[j] = b[j] > 0 ? (symmetric ? 0.5 * (phi[j] + next) : next) - psi[j] : 0.0;
+    });
+    return {s[0] / s[3], s[1] + s[4] - (s[2] - s[3] * s[5]), 0, s[6]};
+  }
+
   // Columns whose mass underflowed take the hard c-transform, min_i C_ij - f_i, as their next g_j.
   void revive(double reg, const double* psi, double floor) {
     const double *b = p_.b, *col = col_.data(), *phi = phi_;
     auto f = be_.template buffer<double>(n_), g = be_.template buffer<double>(m_);
     double *to = f.data(), *low = g.data(), *rho = rho_.data();
+    const double share = damp(reg);
     be_.for_each(n_, [=] OT_HD(index i) { to[i] = reg * phi[i]; });
     be_.c_transform(p_.geo, nullptr, to, p_.a, low);
     clock_.count();
     be_.for_each(m_, [=] OT_HD(index j) {
-      if (b[j] > 0 && !(col[j] > floor)) rho[j] = std::isfinite(low[j]) ? low[j] / reg - psi[j] : 0.0;
+      if (b[j] > 0 && !(col[j] > floor)) rho[j] = std::isfinite(low[j]) ? share * low[j] / reg - psi[j] : 0.0;
     });
   }
 
@@ -109,10 +147,11 @@ class SemiDual {
     be_.for_each(n, [=] OT_HD(index i) { to[i] = x[i] + y[i]; });
   }
 
+  // NaN in phi, which says that nothing is known, stays.
   void rescale(double factor) {
     double *psi = psi_, *phi = phi_;
     be_.for_each(m_, [=] OT_HD(index j) { psi[j] = std::min(1e300, std::max(-1e300, psi[j] * factor)); });
-    be_.for_each(n_, [=] OT_HD(index i) { phi[i] = std::min(1e300, std::max(-1e300, phi[i] * factor)); });
+    be_.for_each(n_, [=] OT_HD(index i) { phi[i] = std::min(std::max(phi[i] * factor, -1e300), 1e300); });
   }
 
   // Guarded, accelerated fixed-point iteration on psi, by any evaluation of it. Leaves the last
@@ -154,6 +193,7 @@ class SemiDual {
 
   void finish(Outcome& out, const Value& v) {
     out.error = v.error;
+    out.dual = p_.reg * v.F;
     out.status = v.error <= limits_.tol ? Status::converged : clock_.reason();
   }
 

@@ -9,7 +9,7 @@ enum class SinkhornMethod { log, scaling };
 struct SinkhornOptions : Limits {
   SinkhornMethod method = SinkhornMethod::log;
   Precision kernel = Precision::f32;  // storage of the kernel, for scaling
-  bool warm = false;                  // psi holds a start: no reg scaling
+  double start = 0;                   // reg of the potentials given, from which to come down; 0 for none
 };
 
 template <Backend B>
@@ -29,7 +29,7 @@ class Sinkhorn : protected SemiDual<B> {
     phi_ = phi;
     psi_ = psi;
     Outcome out;
-    double reg = o_.warm ? p_.reg : std::max(p_.range / 8, p_.reg);
+    double reg = first_reg();
     clock_.reserve = 1;
     while (reg > 2 * p_.reg && !clock_.exhausted()) {
       const double next = std::max(reg / 4, p_.reg);
@@ -46,6 +46,13 @@ class Sinkhorn : protected SemiDual<B> {
  protected:
   const SinkhornOptions o_;
 
+  // The reg to start from. Potentials are given in units of p_.reg: from here on in units of reg.
+  double first_reg() {
+    const double reg = std::max(o_.start > 0 ? o_.start : p_.range / 8, p_.reg);
+    if (o_.start > p_.reg) rescale(p_.reg / reg);
+    return reg;
+  }
+
   // At the final reg, from psi_, to tol.
   void last_stage(Outcome& out) {
     if (o_.method == SinkhornMethod::scaling) final_scaling(out);
@@ -55,7 +62,7 @@ class Sinkhorn : protected SemiDual<B> {
  private:
   void final_log(Outcome& out) {
     clock_.reserve = 1;
-    if (o_.tol < 1e-5 && !clock_.exhausted()) stage(p_.reg, 1e-5, o_.max_iter, Precision::f32);
+    if (!clock_.exhausted()) stage(p_.reg, std::max(0.9 * o_.tol, 1e-5), o_.max_iter, Precision::f32);
     clock_.reserve = 0;
     stalled_ = false;
     if (clock_.can_pass()) finish(out, stage(p_.reg, o_.tol, o_.max_iter, Precision::f64));
@@ -149,7 +156,7 @@ class Sinkhorn : protected SemiDual<B> {
     be_.log(n_, u, phi);
     be_.for_each(n_, [=] OT_HD(index i) { phi[i] += phi0[i]; });
     constexpr double range = 25;  // float32 keeps exp(-87): what is lost is below exp(-37)
-    Value v = value(psi, phi);
+    Value v = value(psi, phi, p_.reg);
     const double* a = p_.a;
     const index n = n_, m = m_;
     v.worst = be_.template sums<1>(std::max(n, m), [=] OT_HD(index k, double* s) {

@@ -40,7 +40,7 @@ struct Spec {
   double reg = 0.2;      // of the mean cost
 
   friend std::ostream& operator<<(std::ostream& to, const Spec& s) {
-    static const char* const costs[] = {"sqeuclidean", "euclidean", "cityblock", "cosine"};
+    static const char* const costs[] = {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"};
     to << s.n << " x " << s.m;
     if (s.kind == Kind::points) return to << ' ' << costs[static_cast<int>(s.cost)] << " d=" << s.d;
     return to << " dense, stride m+" << s.pad << (s.hostile ? ", hostile" : "") << ", reg " << s.reg;
@@ -67,7 +67,7 @@ inline std::vector<Spec> dense_specs() {
 
 inline std::vector<Spec> point_specs() {
   std::vector<Spec> all;
-  for (const Cost cost : {Cost::sqeuclidean, Cost::euclidean, Cost::cityblock, Cost::cosine})
+  for (const Cost cost : {Cost::sqeuclidean, Cost::euclidean, Cost::cityblock, Cost::cosine, Cost::power})
     for (const index d : {1, 2, 3, 5, 8, 17}) {
       for (const index m : {1, 23, 24, 25, 47, 48, 49, 481}) all.push_back({5, m, Kind::points, cost, d});
       all.push_back({67, 49, Kind::points, cost, d});
@@ -105,6 +105,7 @@ class Instance {
     plain_.n = n;
     plain_.m = m;
     plain_.d = s.d;
+    plain_.p = 1.5;
     if (s.kind == Kind::dense) make_dense();
     else make_points();
     marginals();

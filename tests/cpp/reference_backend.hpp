@@ -9,6 +9,7 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/slack.hpp"
 
 namespace ot {
 
@@ -46,10 +47,11 @@ class ReferenceBackend {
         }
       if (p.row) p.row[i] = static_cast<double>(sum);
       if (p.cost) p.cost[i] = static_cast<double>(work);
-      if (p.update) p.phi[i] = static_cast<double>(-log_sum_exp(t));
+      if (p.update) p.phi[i] = static_cast<double>(-p.damp * log_sum_exp(t));
       for (index j = 0; j < g.m; ++j) col[size(j)] += p.a[i] * std::exp(p.phi[i] + t[size(j)]);
     }
     if (p.col) std::copy(col.begin(), col.end(), p.col);
+    if (p.gradient) g.dtype == DType::f64 ? gradient<double>(g, p) : gradient<float>(g, p);
   }
 
   void pass(const Geometry& g, const Pass& p, Kept& kept) {
@@ -140,6 +142,26 @@ class ReferenceBackend {
     }
   }
 
+  void candidates(const Geometry& g, const double* f, const double* h, double margin, index limit, Candidates& to) {
+    std::vector<std::int32_t> idx;
+    std::vector<double> found;
+    to.begin.reserve(g.n + 1);
+    for (index i = 0; i < g.n; ++i) {
+      to.begin[i] = static_cast<index>(idx.size());
+      for (index j = 0; j < g.m; ++j)
+        if (f[i] + (h[j] - static_cast<double>(cost(g, i, j))) > -margin) {
+          idx.push_back(static_cast<std::int32_t>(j));
+          found.push_back(static_cast<double>(cost(g, i, j)));
+        }
+    }
+    to.begin[g.n] = to.nnz = static_cast<index>(idx.size());
+    to.overflow = to.nnz > limit;
+    to.idx.reserve(to.nnz);
+    to.cost.reserve(to.nnz);
+    std::copy(idx.begin(), idx.end(), to.idx.data());
+    std::copy(found.begin(), found.end(), to.cost.data());
+  }
+
   void cost_apply(const Geometry& g, const double* w, double* out) {
     for (index i = 0; i < g.n; ++i) {
       Real sum = 0;
@@ -222,7 +244,40 @@ class ReferenceBackend {
       case Cost::sqeuclidean: return squares;
       case Cost::euclidean: return std::sqrt(squares);
       case Cost::cityblock: return moduli;
+      case Cost::power: return std::pow(squares, static_cast<Real>(g.p) / 2);
       default: return 1 - xy / std::sqrt(xx * yy);
+    }
+  }
+
+  // sum_j P_ij dc(x_i, y_j)/dx_i, for the cosine times |x_i|.
+  template <class T>
+  static void gradient(const Geometry& g, const Pass& p) {
+    for (index i = 0; i < g.n; ++i) {
+      const T* x = static_cast<const T*>(g.x) + i * g.d;
+      std::vector<Real> sum(size(g.d));
+      for (index j = 0; j < g.m; ++j) {
+        const T* y = static_cast<const T*>(g.yt) + j * g.d;
+        const Real P = p.a[i] * entry(g, p, i, j);
+        Real s = 0, xy = 0, xx = 0, yy = 0;
+        for (index k = 0; k < g.d; ++k) {
+          const Real z = static_cast<Real>(x[k]) - y[k];
+          s += z * z;
+          xy += static_cast<Real>(x[k]) * y[k];
+          xx += static_cast<Real>(x[k]) * x[k];
+          yy += static_cast<Real>(y[k]) * y[k];
+        }
+        for (index k = 0; k < g.d; ++k) {
+          const Real z = static_cast<Real>(x[k]) - y[k];
+          Real d = 0;
+          if (g.cost == Cost::sqeuclidean) d = 2 * z;
+          else if (g.cost == Cost::euclidean) d = z / std::sqrt(s);
+          else if (g.cost == Cost::power) d = g.p * std::pow(s, static_cast<Real>(g.p) / 2 - 1) * z;
+          else if (g.cost == Cost::cityblock) d = z > 0 ? 1 : z < 0 ? -1 : 0;
+          else d = -(y[k] / std::sqrt(yy) - xy / std::sqrt(xx * yy) * x[k] / std::sqrt(xx));
+          sum[size(k)] += P * d;
+        }
+      }
+      for (index k = 0; k < g.d; ++k) p.gradient[i * g.d + k] = static_cast<double>(sum[size(k)]);
     }
   }
 
@@ -245,5 +300,6 @@ class ReferenceBackend {
 };
 
 static_assert(Backend<ReferenceBackend>);
+static_assert(SlackBackend<ReferenceBackend>);
 
 }  // namespace ot

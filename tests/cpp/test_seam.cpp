@@ -133,6 +133,35 @@ TEST_CASE_TEMPLATE("a pass without update", Type, OT_TESTED) {
   });
 }
 
+TEST_CASE_TEMPLATE("a damped pass, and the gradient in the points", Type, OT_TESTED) {
+  with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
+    for (const double damp : {1.0, 0.7})
+      for (const bool update : {true, false}) {
+        CAPTURE(damp);
+        CAPTURE(update);
+        Vector phi = p.phi, want = p.phi, col(size(p.m)), col_want(size(p.m));
+        Vector gradient(size(p.n * p.spec.d), kNaN), gradient_want(size(p.n * p.spec.d));
+        Pass pass = p.pass(phi.data(), update, precision), expected = p.pass(want.data(), update);
+        pass.damp = expected.damp = damp;
+        pass.col = col.data();
+        expected.col = col_want.data();
+        if (p.spec.kind == Kind::points) {
+          pass.gradient = gradient.data();
+          expected.gradient = gradient_want.data();
+        }
+        be.pass(geometry<Type>(p), pass);
+        ref.pass(plain(p), expected);
+        check_close(phi, want, tol, tol);
+        check_close(col, col_want, tol, lost(precision));
+        if (p.spec.kind != Kind::points) continue;
+        double most = 0;
+        for (const double v : gradient_want) most = std::max(most, std::fabs(v));
+        // Sums over pairs cancel, and a float32 distance has float32 digits.
+        check_close(gradient, gradient_want, tol, 20 * tol * most + 1e-15);
+      }
+  });
+}
+
 TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
   with_precisions<Type>([](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
     for (const bool update : {true, false}) {
@@ -171,6 +200,49 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
     }
   });
 }
+
+#if !defined(OT_TEST_GPU)  // of the backends that find candidates
+static_assert(SlackBackend<cpu::Backend> && SlackBackend<ReferenceBackend> && !SlackBackend<EmulatedBackend>);
+
+TEST_CASE_TEMPLATE("candidates", Type, On<cpu::Backend, float>, On<cpu::Backend, double>) {
+  everywhere<Type>([](auto& be, auto& ref, const auto& p) {
+    Vector f(size(p.n)), g(size(p.m));
+    for (index i = 0; i < p.n; ++i) f[size(i)] = p.a[size(i)] > 0 ? p.reg * (p.phi[size(i)] + 1) : -kInf;
+    for (index j = 0; j < p.m; ++j) g[size(j)] = p.b[size(j)] > 0 ? p.reg * p.psi[size(j)] : -kInf;
+    const double tol = 4 * p.tolerance(Precision::f64) * p.range;
+    for (const double margin : {0.0, 2 * p.reg, kInf}) {
+      CAPTURE(margin);
+      Candidates got, want;
+      be.candidates(geometry<Type>(p), f.data(), g.data(), margin, p.n * p.m, got);
+      ref.candidates(plain(p), f.data(), g.data(), kInf, p.n * p.m, want);  // all that is allowed
+      CHECK_FALSE(got.overflow);
+      index misplaced = 0, k = 0;
+      Vector cost, cost_want;
+      for (index i = 0; i < p.n; ++i) {
+        REQUIRE(got.begin[i] == k);
+        for (index e = want.begin[i]; e < want.begin[i + 1]; ++e) {
+          const index j = want.idx[e];
+          const double s = f[size(i)] + g[size(j)] - want.cost[e];
+          const bool in = k < got.begin[i + 1] && got.idx[k] == j;
+          if (in) {
+            cost.push_back(got.cost[k++]);
+            cost_want.push_back(want.cost[e]);
+          }
+          if (std::isinf(margin) || std::fabs(s + margin) > 2 * tol) misplaced += in != (s > -margin);  // else either
+        }
+        misplaced += k != got.begin[i + 1];
+      }
+      CHECK(misplaced == 0);
+      CHECK(got.nnz == k);
+      check_close(cost, cost_want, 4 * p.tolerance(Precision::f64), tol);
+      if (got.nnz > 0) {
+        be.candidates(geometry<Type>(p), f.data(), g.data(), margin, got.nnz - 1, got);
+        CHECK(got.overflow);
+      }
+    }
+  });
+}
+#endif
 
 TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
   std::vector<Spec> specs = dense_specs();

@@ -105,6 +105,39 @@ TEST_CASE("a solver finds the same potentials on every backend") {
     }
 }
 
+// With r, c the marginals of the plan: r_i = a_i exp(-f_i/rho), c_j = b_j exp(-g_j/rho).
+TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, cpu::Backend, EmulatedBackend) {
+  for (const Spec& spec : kProblems)
+    for (const double relative : {0.3, 3.0, 300.0}) {
+      CAPTURE(spec);
+      CAPTURE(relative);
+      const Instance<double> p(spec);
+      Vector a = p.a;
+      for (double& v : a) v *= 1.7;  // of another mass than b
+      B be(2);
+      const double rho = relative * p.reg;
+      const Problem problem{p.template on<B>(), a.data(), p.b.data(), p.reg, p.range, rho, false};
+      Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0), row(size(p.n)), col(size(p.m)), h(size(p.m));
+      const SinkhornOptions options{{.tol = 1e-11}, SinkhornMethod::log};
+      const Outcome out = Sinkhorn<B>(be, problem, options, {}).solve(phi.data(), psi.data());
+      CHECK(out.status == Status::converged);
+      for (index j = 0; j < p.m; ++j) h[size(j)] = psi[size(j)] + std::log(p.b[size(j)]);
+      Pass pass;
+      pass.reg = p.reg;
+      pass.h = h.data();
+      pass.phi = phi.data();
+      pass.a = a.data();
+      pass.row = row.data();
+      pass.col = col.data();
+      ReferenceBackend().pass(p.template on<ReferenceBackend>(), pass);
+      Vector row_want(size(p.n)), col_want(size(p.m));
+      for (index i = 0; i < p.n; ++i) row_want[size(i)] = std::exp(-phi[size(i)] / relative);
+      for (index j = 0; j < p.m; ++j) col_want[size(j)] = p.b[size(j)] * std::exp(-psi[size(j)] / relative);
+      check_close(row, row_want, 1e-9);
+      check_close(col, col_want, 0, 1e-10);
+    }
+}
+
 TEST_CASE("a solver stops where it is told to") {
   const Instance<double> p({.n = 30, .m = 20, .reg = 0.02});
   for (const Method method : kMethods)

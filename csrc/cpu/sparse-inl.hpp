@@ -1,0 +1,71 @@
+// Passes of the solvers whose plans are sparse: no exponentials, one read of C each. Part of
+// kernels-inl.hpp.
+#pragma once
+
+namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
+
+// f(i, c) for every row, with all of its costs. Computed costs come kRows rows at a time, which cost
+// what one does, through the row buffers of the work space.
+template <class TC, class F>
+inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
+  const index stride = row_stride(g.m);
+  const Tiles<TC> tiles(g, static_cast<char*>(work) + block_rows(g) * stride * 8);
+  TC* rows = static_cast<TC*>(work);
+  for (index i = i0; i < i1; i += kRows) {
+    const index count = i1 - i < kRows ? i1 - i : kRows;
+    if (g.kind != Kind::dense)
+      for_tiles(g.m, [&](index j, index len) {
+        tiles.at(i, count, j, len);
+        for (index r = 0; r < count; ++r) __builtin_memcpy(rows + r * stride + j, tiles.row(i, r, j), len * sizeof(TC));
+      });
+    for (index r = 0; r < count; ++r) f(i + r, g.kind == Kind::dense ? tiles.row(i, r, 0) : rows + r * stride);
+  }
+}
+
+// Appends the entries of f_i + g_j - (C_ij - shift) > -margin. The largest slack of 32 columns is
+// taken in vectors; only where it exceeds the bound are they looked at one by one.
+template <class TC>
+void slack(const SlackArgs& A, index i0, index i1) {
+  constexpr index G = 32;
+  const index m = A.geo.m;
+  const double shift = A.geo.shift;
+  const KeptView& k = *A.kept;
+  for_rows<TC>(A.geo, A.work, i0, i1, [&](index i, const TC* __restrict c) {
+    index at = i == k.first ? 0 : k.end[i - 1] - k.base;
+    k.begin[i] = k.base + at;
+    const double bound = -A.margin - A.f[i];
+    const double* __restrict g = A.g;
+    for (index j0 = 0; j0 < m && bound < __builtin_inf(); j0 += G) {
+      const index j1 = m - j0 < G ? m : j0 + G;
+      double best = -__builtin_inf();
+#pragma omp simd reduction(max : best)
+      for (index j = j0; j < j1; ++j) {
+        const double s = g[j] - (static_cast<double>(c[j]) - shift);
+        best = s > best ? s : best;
+      }
+      if (!(best > bound)) continue;
+      if (at + G <= k.capacity) {  // without branches: written, and counted where it stays
+        for (index j = j0; j < j1; ++j) {
+          const double cost = static_cast<double>(c[j]) - shift;
+          k.idx[at] = static_cast<std::int32_t>(j);
+          k.val[at] = cost;
+          at += g[j] - cost > bound;
+        }
+        continue;
+      }
+      for (index j = j0; j < j1; ++j) {
+        const double cost = static_cast<double>(c[j]) - shift;
+        if (g[j] - cost > bound) {
+          if (at < k.capacity) {
+            k.idx[at] = static_cast<std::int32_t>(j);
+            k.val[at] = cost;
+          }
+          ++at;
+        }
+      }
+    }
+    k.end[i] = k.base + at;
+  });
+}
+
+}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)

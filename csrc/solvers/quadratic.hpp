@@ -1,0 +1,298 @@
+// Quadratically regularised transport: min <C,T> + reg/2 |T|^2 over plans from a to b, by Newton's
+// method on candidate entries. A pass over C keeps the entries of slack f_i + g_j - C_ij > -margin; no
+// other can enter the plan before max df + max dg exceeds the margin, and until then the dual on the
+// candidates is the dual. reg comes down from where the plan is dense.
+#pragma once
+#include <numeric>
+#include <vector>
+
+#include "solvers/lines.hpp"
+#include "solvers/semidual.hpp"
+
+namespace ot {
+
+// Loosely solved entropic transport: a start.
+template <Backend B>
+class EntropicStart : SemiDual<B> {
+ public:
+  EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, double* phi, double* psi)
+      : SemiDual<B>(be, p, limits, monitor) {
+    this->phi_ = phi;
+    this->psi_ = psi;
+    std::fill(phi, phi + p.geo.n, NAN);
+    std::fill(psi, psi + p.geo.m, 0.0);
+  }
+  // Potentials at reg, from those of the last call; returns the passes it took.
+  index run(double reg) {
+    if (last_ > 0) this->rescale(last_ / reg);
+    this->stage(reg, 1e-1, 10, Precision::f32);
+    last_ = reg;
+    const index before = passes_;
+    passes_ = this->clock_.n_iter;
+    return passes_ - before;
+  }
+
+ private:
+  double last_ = 0;
+  index passes_ = 0;
+};
+
+// The plan, by lines, and what is known about it. Costs are less the shift.
+struct SparsePlan {
+  std::vector<index> begin;
+  std::vector<std::int32_t> idx;
+  std::vector<double> val;
+  double value = 0;  // <C,T> + reg/2 |T|^2
+  double dual = 0;   // a lower bound of all plans with the entries allowed
+};
+
+template <SlackBackend B>
+class Quadratic {
+ public:
+  // Lines are the rows of C, or its columns.
+  Quadratic(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows)
+      : be_(be),
+        p_(p),
+        limits_(limits),
+        monitor_(monitor),
+        by_rows_(by_rows),
+        n_(p.geo.n),
+        m_(p.geo.m),
+        clock_(limits_, monitor_),
+        f_(n_),
+        g_(m_),
+        spare_row_(n_),
+        spare_col_(m_) {
+    dual_.shape(by_rows ? n_ : m_, by_rows ? m_ : n_);
+    dual_.a = by_rows ? p.b : p.a;
+    dual_.b = by_rows ? p.a : p.b;
+    dual_.reg = p.reg;
+  }
+
+  // Potentials in cost units: the result, and the start where `warm`.
+  Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
+    descend(f, g, warm);
+    if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
+      proximal([this](double moved) { return moved < 1e-6; });
+      dual_.sigma = 0;
+      dual_.centre.clear();
+      dual_.damping = LineDual::kDamping;
+      climb(limits_.tol, 500);
+    }
+    Outcome out;
+    out.error = dual_.error;
+    finish(f, g, out);
+    plan.dual = value(false);
+    take(dual_, plan);
+    return out;
+  }
+
+ protected:
+  void descend(const double* f, const double* g, bool warm) {
+    double reg = p_.reg;
+    if (warm) resume(f, g);
+    else reg = start();
+    for (;; reg = std::max(reg / kFactor, p_.reg)) {
+      const bool last = reg <= p_.reg;
+      dual_.reg = reg;
+      climb(last ? limits_.tol : kLoose, last ? 200 : 50);
+      clock_.count(reg, dual_.error, value(false));
+      if (last || clock_.exhausted()) break;
+      index active = 0;
+      for (const double v : dual_.t) active += v > 0;
+      const double mean = reg / static_cast<double>(std::max<index>(1, active));
+      margin_ = active > 16 * (n_ + m_) ? mean : 4 * mean;
+      look();
+    }
+    if (dual_.reg > p_.reg) {  // out of passes: the plan must still be one of this problem
+      dual_.reg = p_.reg;
+      dual_.evaluate();
+    }
+  }
+
+  // Newton on the candidates, taken anew whenever the potentials leave their reach.
+  void climb(double tol, index most) {
+    const LineDual::Stop stop = [this] { return stopped(); };
+    for (int round = 0; round < kRounds; ++round) {
+      if (dual_.maximise(tol, margin_, 0.5 * margin_, most, stop) || clock_.exhausted()) break;
+      if (static_cast<index>(dual_.idx.size()) < 32 * (n_ + m_)) margin_ *= 2;
+      look();
+    }
+  }
+
+  // Proximal steps with falling sigma, each from the plan of the last; `each` is told how far the plan
+  // moved (L1), and says when to stop. Every plan has the marginals, whatever sigma is.
+  template <class F>
+  void proximal(F each) {
+    double sigma = p_.reg, tol = 1e-3;
+    for (int round = 0; round < kProximal && !clock_.exhausted(); ++round) {
+      dual_.sigma = sigma;
+      dual_.centre = dual_.t;
+      dual_.damping = LineDual::kDamping;
+      climb(std::max(tol, limits_.tol), 100);
+      double moved = 0;
+      for (std::size_t e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
+      if (each(moved)) break;
+      sigma = std::max(0.2 * sigma, 1e-4 * p_.reg);
+      tol *= 0.2;
+    }
+  }
+
+  // Entropic potentials of falling reg until few entries exceed a_i b_j; those are the first plan, and
+  // the sum of their slacks is the quadratic reg that belongs to them.
+  double start() {
+    const index few = std::max(16 * (n_ + m_), n_ * m_ / 8);
+    auto phi = be_.template buffer<double>(n_), psi = be_.template buffer<double>(m_);
+    EntropicStart<B> entropic(be_, p_, limits_, monitor_, phi.data(), psi.data());
+    double x = 0, reg = 0;
+    const double range = p_.range > 0 ? p_.range : p_.reg;
+    for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? 0.0 : -INFINITY;
+    for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? 0.0 : -INFINITY;
+    for (double smooth = range / 8; !stopped(); smooth /= 4) {
+      const bool last = smooth < 1e-6 * range;  // ties: few will not do
+      clock_.n_iter += entropic.run(smooth);
+      margin_ = 4 * smooth;
+      for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? smooth * phi[i] : -INFINITY;
+      for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? smooth * psi[j] : -INFINITY;
+      be_.candidates(p_.geo, f_.data(), g_.data(), 0, last ? std::numeric_limits<index>::max() : few, found_);
+      clock_.count();
+      reg = positive_sum(0);
+      if (found_.overflow) continue;
+      // Large reg: the potentials rise until their sum is reg. The sum is convex and at most n m x more.
+      for (x = 0; reg < p_.reg && !stopped();) {
+        x = x > 0 ? 2 * x : std::max(smooth, (p_.reg - reg) / static_cast<double>(n_) / static_cast<double>(m_));
+        be_.candidates(p_.geo, f_.data(), g_.data(), x, std::numeric_limits<index>::max(), found_);
+        clock_.count();
+        reg = positive_sum(x);
+        margin_ = x;
+      }
+      break;
+    }
+    for (index i = 0; i < n_; ++i) f_[i] += x;
+    look();
+    return std::max(p_.reg, reg);
+  }
+
+  double positive_sum(double x) const {
+    double sum = 0;
+    for (index i = 0, e = 0; i < n_ && !found_.overflow; ++i)
+      for (; e < found_.begin[i + 1]; ++e) sum += f_[i] + g_[found_.idx[e]] - found_.cost[e] + x;
+    return sum;
+  }
+
+  void resume(const double* f, const double* g) {
+    for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? f[i] : -INFINITY;
+    for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? g[j] : -INFINITY;
+    const index few = std::min(n_ * m_, 8 * (n_ + m_));
+    for (margin_ = 1e-6 * p_.range; margin_ < 4 * p_.range; margin_ *= 4) {
+      be_.candidates(p_.geo, f_.data(), g_.data(), margin_, few, found_);
+      clock_.count();
+      if (found_.overflow || found_.nnz >= few / 2) break;
+    }
+    margin_ = std::max(margin_, p_.reg / static_cast<double>(std::max(n_, m_)));
+    look();
+  }
+
+  // The candidates at the potentials reached. Rows and columns without any are raised to their c-transforms.
+  void look() {
+    put();
+    for (int round = 0; round < 3; ++round) {
+      be_.candidates(p_.geo, f_.data(), g_.data(), margin_, std::numeric_limits<index>::max(), found_);
+      clock_.count();
+      bool bare = false;
+      for (index i = 0; i < n_; ++i) bare |= p_.a[i] > 0 && found_.begin[i] == found_.begin[i + 1];
+      for (index j = 0; j < m_; ++j) spare_col_[j] = p_.b[j] > 0;
+      for (index e = 0; e < found_.nnz; ++e) spare_col_[found_.idx[e]] = 0;
+      for (index j = 0; j < m_; ++j) bare |= spare_col_[j] > 0;
+      if (!bare) break;
+      be_.c_transform(p_.geo, g_.data(), spare_row_.data(), p_.a, nullptr);
+      for (index i = 0; i < n_; ++i)
+        if (p_.a[i] > 0 && found_.begin[i] == found_.begin[i + 1]) f_[i] = spare_row_[i];
+      auto low = be_.template buffer<double>(m_);
+      be_.c_transform(p_.geo, nullptr, f_.data(), p_.a, low.data());
+      for (index j = 0; j < m_; ++j)
+        if (spare_col_[j] > 0) g_[j] = low[j];
+    }
+    dual_.load(found_, f_.data(), g_.data(), by_rows_);
+  }
+
+  // The potentials reached become the base of the candidates' ones.
+  void put() {
+    const auto &rows = by_rows_ ? dual_.beta : dual_.alpha, &cols = by_rows_ ? dual_.alpha : dual_.beta;
+    for (index i = 0; i < n_; ++i) f_[i] += rows[static_cast<std::size_t>(i)];
+    for (index j = 0; j < m_; ++j) g_[j] += cols[static_cast<std::size_t>(j)];
+  }
+
+  void finish(double* f, double* g, Outcome& out) {
+    const auto &rows = by_rows_ ? dual_.beta : dual_.alpha, &cols = by_rows_ ? dual_.alpha : dual_.beta;
+    for (index i = 0; i < n_; ++i) f[i] = f_[i] + rows[static_cast<std::size_t>(i)];
+    for (index j = 0; j < m_; ++j) g[j] = g_[j] + cols[static_cast<std::size_t>(j)];
+    out.n_iter = clock_.n_iter;
+    out.status = out.error <= limits_.tol ? Status::converged : clock_.reason();
+  }
+
+  // <a, f> + <b, g> of the base.
+  double base() const {
+    double sum = 0;
+    for (index i = 0; i < n_; ++i) sum += p_.a[i] > 0 ? p_.a[i] * f_[i] : 0.0;
+    for (index j = 0; j < m_; ++j) sum += p_.b[j] > 0 ? p_.b[j] * g_[j] : 0.0;
+    return sum;
+  }
+  double value(bool project) { return base() + dual_.value(project); }
+
+  // <C,T> + reg/2 |T|^2, where T has the marginals a and b but for the gradient of `from`.
+  double primal(const LineDual& from) const {
+    double sum = base(), square = 0;
+    const auto& of = by_rows_ ? g_ : f_;
+    for (index i = 0; i < from.others; ++i)
+      if (from.a[i] > 0) sum -= from.gradient[static_cast<std::size_t>(i)] * of[i];
+    for (std::size_t e = 0; e < from.t.size(); ++e) {
+      if (from.t[e] > 0) sum += from.cost[e] * from.t[e];
+      square += from.t[e] * from.t[e];
+    }
+    return sum + 0.5 * p_.reg * square;
+  }
+
+  void take(const LineDual& from, SparsePlan& plan) const {
+    plan.begin.assign(1, 0);
+    plan.idx.clear();
+    plan.val.clear();
+    for (index j = 0; j < from.lines; ++j) {
+      for (auto e = static_cast<std::size_t>(from.begin[static_cast<std::size_t>(j)]);
+           e < static_cast<std::size_t>(from.begin[static_cast<std::size_t>(j) + 1]); ++e)
+        if (from.t[e] > 0) {
+          plan.idx.push_back(from.idx[e]);
+          plan.val.push_back(from.t[e]);
+        }
+      plan.begin.push_back(static_cast<index>(plan.idx.size()));
+    }
+    plan.value = primal(from);
+  }
+
+  // Asked between Newton steps; Ctrl-C surfaces here.
+  bool stopped() {
+    const double now = clock_.elapsed();
+    if (now - polled_ > 0.02) {
+      polled_ = now;
+      if (monitor_.poll && monitor_.poll()) throw Interrupted();
+    }
+    return clock_.exhausted();
+  }
+
+  static constexpr double kFactor = 6;   // between two values of reg
+  static constexpr double kLoose = 0.1;  // error on the way
+  static constexpr int kRounds = 100, kProximal = 40;
+  B& be_;
+  const Problem& p_;
+  const Limits limits_;
+  const Monitor& monitor_;
+  const bool by_rows_;
+  const index n_, m_;
+  Clock clock_;
+  LineDual dual_;
+  Candidates found_;
+  Buffer<double> f_, g_, spare_row_, spare_col_;
+  double margin_ = 0, polled_ = 0;
+};
+
+}  // namespace ot

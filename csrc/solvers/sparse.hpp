@@ -1,0 +1,329 @@
+// Sparsity-constrained transport (Liu, Puigcerver and Blondel, ICLR 2023): min <C,T> + reg/2 |T|^2 over
+// plans from a to b with at most k entries a line.
+//
+// 1. Quadratic transport. Where its plan has k entries a line at most, it is the answer.
+// 2. The dual, concave but not differentiable where entries tie for the k-th place: proximal steps,
+//    each a smooth problem for Newton's method (lines.hpp). Its maximum is a lower bound.
+// 3. A support of k entries a line that carries a plan: the largest entries, completed by a vertex of
+//    the transport polytope. Where a vertex has too many entries in a line, the small ones are priced out.
+// 4. Quadratic transport on that support, and better entries into the places that fall free: every
+//    round has a plan with the marginals and a lower objective.
+#pragma once
+#include "solvers/flow.hpp"
+#include "solvers/quadratic.hpp"
+
+namespace ot {
+
+template <SlackBackend B>
+class SparsityConstrained : Quadratic<B> {
+  using Base = Quadratic<B>;
+  using Base::base, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::limits_, Base::look, Base::m_;
+  using Base::margin_, Base::n_, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take, Base::value;
+
+ public:
+  SparsityConstrained(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows, index k,
+                      bool semi_dual)
+      : Base(be, p, limits, monitor, by_rows), k_(k), semi_dual_(semi_dual) {}
+
+  Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
+    Outcome out;
+    descend(f, g, warm);
+    if (longest() <= k_) {
+      out.error = dual_.error;
+      plan.dual = value(false);
+      take(dual_, plan);
+      finish(f, g, out);
+      return out;
+    }
+    dual_.k = k_;
+    maximise();
+    const auto beta = dual_.beta;
+    plan.dual = value(semi_dual_);
+    finish(f, g, out);
+    dual_.beta = beta;
+    const bool found = select();
+    improve(found, plan.dual);
+    take(held_, plan);
+    out.error = held_.error;
+    out.n_iter = clock_.n_iter;
+    out.status = found && out.error <= limits_.tol ? Status::converged : clock_.reason();
+    if (!found) out.message = "no plan with so few entries was found, and none was proved not to exist";
+    return out;
+  }
+
+ private:
+  static std::size_t at(index i) { return static_cast<std::size_t>(i); }
+
+  index longest() const {
+    index most = 0;
+    for (index j = 0; j < dual_.lines; ++j) most = std::max(most, dual_.positive(j));
+    return most;
+  }
+
+  void maximise() {
+    double best = value(false);
+    proximal([&](double moved) {
+      const auto beta = dual_.beta;
+      const double now = value(true);
+      dual_.beta = beta;
+      clock_.count(p_.reg, dual_.error, now);
+      --clock_.n_iter;  // not a pass
+      const bool done = moved < 1e-7 || std::fabs(now - best) <= 5e-8 * std::fabs(now);
+      best = now;
+      return done;
+    });
+  }
+
+  // keep_: a support with at most k entries a line that carries a plan, and that plan in flow_.
+  bool select() {
+    if (price_out(kPricing)) return true;
+    if (n_ * m_ <= kAll && !stopped()) {
+      margin_ = INFINITY;
+      look();
+      dual_.evaluate();
+      if (price_out(kPricing / 2)) return true;
+      return greedy();
+    }
+    return false;
+  }
+
+  bool price_out(int rounds) {
+    const index count = static_cast<index>(dual_.idx.size());
+    Flow flow(dual_.others, dual_.lines, dual_.a, dual_.b);
+    flow.arcs.resize(at(count));
+    largest();
+    double mean = 0;
+    index active = 0;
+    for (const double v : dual_.t) active += v > 0;
+    mean = p_.reg / static_cast<double>(std::max<index>(1, active));
+    each([&](index j, index e) {
+      const double s = slack(j, e);
+      flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j),
+                          keep_[at(e)] ? 0.0 : std::max(0.0, -s) + mean};
+    });
+    index least = std::numeric_limits<index>::max();
+    double price = mean;
+    for (int round = 0; round < rounds; ++round, price *= 1.3) {
+      flow.solve([this] { stopped(); });
+      if (flow.lack > 1e-12) {
+        if (flow_.size() != at(count)) flow_ = flow.x;
+        trim();
+        return false;
+      }
+      index over = 0;
+      for (index j = 0; j < dual_.lines; ++j) {
+        order_.clear();
+        for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
+          if (flow.x[at(e)] > 0) order_.push_back(e);
+        if (static_cast<index>(order_.size()) <= k_) continue;
+        over += static_cast<index>(order_.size()) - k_;
+        std::nth_element(order_.begin(), order_.begin() + k_, order_.end(),
+                         [&](index e, index d) { return flow.x[at(e)] > flow.x[at(d)]; });
+        for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow.arcs[at(*e)].cost += price;
+      }
+      if (over < least) {
+        least = over;
+        flow_ = flow.x;
+      }
+      if (over == 0) break;
+    }
+    trim();
+    return least == 0;
+  }
+
+  // The support of flow_, or its k largest entries in lines where it has more.
+  void trim() {
+    for (index j = 0; j < dual_.lines; ++j) {
+      order_.clear();
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
+        if (flow_[at(e)] > 0) order_.push_back(e);
+      if (static_cast<index>(order_.size()) <= k_) continue;
+      std::nth_element(order_.begin(), order_.begin() + k_, order_.end(),
+                       [&](index e, index d) { return flow_[at(e)] > flow_[at(d)]; });
+      for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow_[at(*e)] = 0;
+    }
+    keep_.resize(flow_.size());
+    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
+  }
+
+  // The k largest entries of every line.
+  void largest() {
+    keep_.assign(dual_.idx.size(), 0);
+    for (index j = 0; j < dual_.lines; ++j) {
+      order_.clear();
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) order_.push_back(e);
+      const auto most = std::min(at(k_), order_.size());
+      std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
+                        [&](index e, index d) {
+                          const double x = dual_.t[at(e)], y = dual_.t[at(d)];
+                          return x != y ? x > y : slack(j, e) > slack(j, d);
+                        });
+      for (std::size_t r = 0; r < most; ++r) keep_[at(order_[r])] = 1;
+    }
+  }
+
+  // Costs aside: the heaviest line takes the least others that can fill it, all but the last one whole.
+  // This leaves fewer others for fewer lines, and ends with a plan wherever m (k - 1) >= n - 1 and the
+  // masses are not too uneven.
+  bool greedy() {
+    std::vector<std::pair<double, index>> others, lines;
+    for (index i = 0; i < dual_.others; ++i)
+      if (dual_.a[i] > 0) others.emplace_back(dual_.a[i], i);
+    for (index j = 0; j < dual_.lines; ++j)
+      if (dual_.b[j] > 0) lines.emplace_back(dual_.b[j], j);
+    std::sort(others.begin(), others.end());
+    std::sort(lines.rbegin(), lines.rend());
+    Doubles x(dual_.idx.size(), 0);
+    const double dust = 1e-13;
+    for (auto [mass, j] : lines) {
+      const index count = static_cast<index>(others.size());
+      index first = 0, last = 0;  // others [first, last) fill the line
+      double sum = 0;
+      while (sum < mass - dust && last < count) {
+        sum += others[at(last++)].first;
+        if (last - first > k_) sum -= others[at(first++)].first;
+      }
+      if (sum < mass - dust) return false;
+      double left = mass;
+      for (index r = first; r < last; ++r) {
+        auto& [held, i] = others[at(r)];
+        const double part = std::min(held, left);
+        const index e = entry(j, i);
+        if (e < 0) return false;
+        if (part > dust) x[at(e)] = part;
+        held -= part;
+        left -= part;
+      }
+      others.erase(
+          std::remove_if(others.begin() + first, others.begin() + last, [=](const auto& o) { return o.first <= dust; }),
+          others.begin() + last);
+      std::sort(others.begin(), others.end());
+    }
+    flow_ = std::move(x);
+    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
+    return true;
+  }
+
+  index entry(index j, index i) const {
+    const auto end = dual_.idx.begin() + dual_.begin[at(j + 1)];
+    const auto found = std::lower_bound(dual_.idx.begin() + dual_.begin[at(j)], end, static_cast<std::int32_t>(i));
+    return found != end && *found == i ? found - dual_.idx.begin() : -1;
+  }
+
+  // From the plan in flow_ down, as long as it pays.
+  void improve(bool found, double bound) {
+    std::vector<index> from;
+    LineDual qp;
+    qp.shape(dual_.lines, dual_.others);
+    qp.a = dual_.a;
+    qp.b = dual_.b;
+    qp.reg = p_.reg;
+    qp.alpha = dual_.alpha;
+    qp.beta = dual_.beta;
+    support(held_, from);
+    for (std::size_t e = 0; e < from.size(); ++e) held_.t[e] = flow_[at(from[e])];
+    measure(held_);
+    if (!found) return;
+    double best = primal(held_);
+    for (int round = 0; round < kImprove && !stopped(); ++round) {
+      const bool more = fill(round == 0 ? dual_ : qp);
+      if (!more && round > 0) break;
+      support(qp, from);
+      qp.damping = LineDual::kDamping;
+      qp.maximise(0.1 * limits_.tol, INFINITY, p_.range, 300, [this] { return stopped(); });
+      const double now = primal(qp);
+      if (qp.error > limits_.tol || !(now <= best)) break;
+      const double gain = best - now;
+      held_ = qp;
+      best = now;
+      for (std::size_t e = 0; e < from.size(); ++e) keep_[at(from[e])] = qp.t[e] > 0;
+      if (gain <= 1e-2 * (best - bound)) break;
+    }
+  }
+
+  // Entries of positive slack into free places; false where there are none.
+  bool fill(const LineDual& at_potentials) {
+    bool added = false;
+    const auto gain = [&](index j, index e) {
+      return at_potentials.alpha[at(dual_.idx[at(e)])] + at_potentials.beta[at(j)] - dual_.cost[at(e)];
+    };
+    for (index j = 0; j < dual_.lines; ++j) {
+      index free = k_;
+      order_.clear();
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) {
+        free -= keep_[at(e)];
+        if (!keep_[at(e)] && gain(j, e) > 0) order_.push_back(e);
+      }
+      if (free <= 0) continue;
+      const auto most = std::min(at(free), order_.size());
+      std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
+                        [&](index e, index d) { return gain(j, e) > gain(j, d); });
+      for (std::size_t r = 0; r < most; ++r) keep_[at(order_[r])] = 1;
+      added |= most > 0;
+    }
+    return added;
+  }
+
+  // `to` becomes the problem on the support kept; entry e of it is entry from[e] of the candidates.
+  void support(LineDual& to, std::vector<index>& from) {
+    if (to.lines == 0) {
+      to.shape(dual_.lines, dual_.others);
+      to.a = dual_.a;
+      to.b = dual_.b;
+      to.reg = p_.reg;
+    }
+    from.clear();
+    to.idx.clear();
+    to.cost.clear();
+    for (index j = 0; j < dual_.lines; ++j) {
+      to.begin[at(j)] = static_cast<index>(from.size());
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
+        if (keep_[at(e)]) {
+          to.idx.push_back(dual_.idx[at(e)]);
+          to.cost.push_back(dual_.cost[at(e)]);
+          from.push_back(e);
+        }
+    }
+    to.begin[at(dual_.lines)] = static_cast<index>(from.size());
+    to.t.assign(from.size(), 0);
+  }
+
+  // The error of a plan given.
+  static void measure(LineDual& of) {
+    double lines = 0;
+    std::copy(of.a, of.a + of.others, of.gradient.begin());
+    for (index j = 0; j < of.lines; ++j) {
+      double sum = of.b[j];
+      for (index e = of.begin[at(j)]; e < of.begin[at(j + 1)]; ++e) {
+        sum -= of.t[at(e)];
+        of.gradient[at(of.idx[at(e)])] -= of.t[at(e)];
+      }
+      lines += std::fabs(sum);
+    }
+    of.error = 0;
+    for (const double v : of.gradient) of.error += std::fabs(v);
+    of.error = std::max(of.error, lines);
+  }
+
+  double slack(index j, index e) const {
+    return dual_.alpha[at(dual_.idx[at(e)])] + dual_.beta[at(j)] - dual_.cost[at(e)];
+  }
+
+  template <class F>
+  void each(F f) {
+    for (index j = 0; j < dual_.lines; ++j)
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) f(j, e);
+  }
+
+  using Doubles = LineDual::Doubles;
+  static constexpr int kPricing = 40, kImprove = 12;
+  static constexpr index kAll = index{1} << 24;
+  const index k_;
+  const bool semi_dual_;
+  LineDual held_;
+  Doubles flow_;
+  std::vector<char> keep_;
+  std::vector<index> order_;
+};
+
+}  // namespace ot

@@ -1,0 +1,228 @@
+"""The result of a solver whose plan is sparse by construction."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from . import _validate
+from ._errors import Status
+from ._geometry import DenseCost, PointCloud
+from ._result import Problem
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Vector = NDArray[np.float64]
+PAIRS = 1 << 20  # costs of pairs computed together
+
+
+class SparseResult:
+    """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
+
+    All values are recomputed from the plan that is returned.
+
+    Attributes
+    ----------
+    sparse_plan : scipy.sparse.csr_array, shape (n, m)
+        The plan.
+    plan : ndarray, shape (n, m)
+        The same, dense, on demand.
+    f, g : ndarray, shapes (n,) and (m,)
+        Dual potentials in cost units; ``potentials`` is the pair.
+    value : float
+        ``<C,P> + reg/2 |P|^2``.
+    value_linear : float
+        ``<C,P>``.
+    dual_value : float
+        The value of the dual at (f, g): no plan of the problem has a lower ``value``.
+    gap : float
+        ``value - dual_value``. Zero (to `tol`) proves that the plan is optimal. The constraint on
+        the number of entries is not convex, so that the best plan may leave a gap.
+    marginal_error : float
+        ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``.
+    max_nz, axis : int or None
+        The bound on the entries of a column (axis 0) or row (axis 1); None for ``quadratic``.
+    cardinality : int
+        The largest number of entries of a column (axis 0 or None) or row of the plan.
+    converged, status, message : bool, Status, str
+        ``converged`` means ``marginal_error <= tol``.
+    n_iter : int
+        Passes over C.
+    history : dict of ndarray
+        ``n_iter, reg, error, dual_value, elapsed`` on the way.
+    method, reg, tol : str, float, float
+    a, b : ndarray
+        The marginals solved for. ``b_scale`` is the factor that made the sum of b that of a.
+    geometry : DenseCost or PointCloud
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        f: Vector,
+        g: Vector,
+        method: str,
+        tol: float,
+        by_rows: bool,
+        axis: int | None,
+        max_nz: int | None,
+        outcome: dict[str, Any],
+    ) -> None:
+        p = self._problem = problem
+        self._core_potentials = f, g
+        self.geometry = p.geometry
+        self.method, self.reg, self.tol = method, p.reg, tol
+        self.axis, self.max_nz = axis, max_nz
+        self.b_scale = p.b_scale
+        self.n_iter: int = outcome["n_iter"]
+        n, m = self.geometry.shape
+        lines_are_rows = by_rows != p.transposed
+        dtype = np.float32 if p.single else np.float64
+        parts = ((outcome["val"] * p.mass).astype(dtype), outcome["idx"], outcome["begin"])
+        self.sparse_plan = (
+            sp.csr_array(parts, shape=(n, m))
+            if lines_are_rows
+            else sp.csr_array(sp.csc_array(parts, shape=(n, m)))
+        )
+        P = self.sparse_plan.astype(np.float64)
+        rows, cols = np.asarray(P.sum(axis=1)).ravel(), np.asarray(P.sum(axis=0)).ravel()
+        error = max(np.abs(rows - self.a).sum(), np.abs(cols - self.b).sum()) / p.mass
+        self.marginal_error = float(error)
+        counts = np.bincount(P.indices, minlength=m) if axis != 1 else np.diff(P.indptr)
+        self.cardinality = int(counts.max())
+        self.converged = self.marginal_error <= tol
+        status = Status.CONVERGED if self.converged else Status(outcome["status"])
+        if status is Status.CONVERGED and not self.converged:
+            status = Status.STALLED
+        self.status = status
+        self.dual_value = p.cost(outcome["dual_value"])
+        history = outcome["history"]
+        history["n_iter"] = history["n_iter"].astype(np.int64)
+        history["reg"] = np.ldexp(history["reg"], self.geometry.exponent) / p.mass
+        shifted = history["dual_value"] + self.geometry.shift
+        history["dual_value"] = np.ldexp(shifted, self.geometry.exponent) * p.mass
+        self.history: dict[str, NDArray[Any]] = history
+        self.message = self._describe(outcome["message"])
+
+    def _describe(self, detail: str) -> str:
+        text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
+        if self.converged:
+            text += f" (tol {self.tol:g})"
+        elif detail:
+            return f"{text}; {detail}: raise max_nz"
+        else:
+            advice = {
+                Status.MAX_ITER: "raise max_iter, tol or reg",
+                Status.TIME_LIMIT: "raise time_limit, tol or reg",
+                Status.STALLED: "progress has stopped; raise tol or reg",
+            }[self.status]
+            return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
+        return text
+
+    @cached_property
+    def a(self) -> Vector:
+        p = self._problem
+        return (p.b if p.transposed else p.a) * p.mass
+
+    @cached_property
+    def b(self) -> Vector:
+        p = self._problem
+        return (p.a if p.transposed else p.b) * p.mass
+
+    @cached_property
+    def potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        p = self._problem
+        f, g = (v.copy() for v in self._core_potentials)
+        # Where there is no mass: the largest values that let no entry into the plan.
+        empty = ~np.isfinite(f)
+        if empty.any():
+            low = p.core.c_transform(p.geometry.handle, g, p.a, p.where)[0]
+            f[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
+        empty = ~np.isfinite(g)
+        if empty.any():
+            low = p.core.column_min(p.geometry.handle, f, np.ones_like(f), p.where)
+            g[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
+        f += p.geometry.shift
+        if p.transposed:
+            f, g = g, f
+        dtype = np.float32 if p.single else np.float64
+        with np.errstate(over="ignore"):
+            k = p.geometry.exponent
+            return np.ldexp(f, k).astype(dtype), np.ldexp(g, k).astype(dtype)
+
+    @property
+    def f(self) -> NDArray[Any]:
+        return self.potentials[0]
+
+    @property
+    def g(self) -> NDArray[Any]:
+        return self.potentials[1]
+
+    @cached_property
+    def value_linear(self) -> float:
+        P = sp.coo_array(self.sparse_plan)
+        i, j = P.coords
+        total = 0.0
+        for k in range(0, P.nnz, PAIRS):
+            part = slice(k, k + PAIRS)
+            total += float(
+                _costs(self.geometry, i[part], j[part]) @ P.data[part].astype(np.float64)
+            )
+        return total
+
+    @cached_property
+    def value(self) -> float:
+        P = self.sparse_plan.data.astype(np.float64)
+        return self.value_linear + 0.5 * self.reg * float(P @ P)
+
+    @property
+    def gap(self) -> float:
+        return self.value - self.dual_value
+
+    @cached_property
+    def plan(self) -> NDArray[Any]:
+        n, m = self.geometry.shape
+        size = self.sparse_plan.data.itemsize
+        _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan")
+        P: NDArray[Any] = self.sparse_plan.toarray()
+        return P
+
+    def plot(self) -> Figure:
+        """The plan and the dual value on the way; needs ``ot-fast[plot]``."""
+        from ._plot import plot_sparse
+
+        return plot_sparse(self)
+
+    def __repr__(self) -> str:
+        n, m = self.geometry.shape
+        where = {None: "column", 0: "column", 1: "row"}[self.axis]
+        bound = "" if self.max_nz is None else f", at most {self.max_nz} allowed"
+        lines = [
+            f"SparseResult: {n} x {m}, reg = {self.reg:g}, {self.message}",
+            f"  value          {self.value:.10g}   <C, P> + reg/2 |P|^2",
+            f"  dual_value     {self.dual_value:.10g}   gap {self.gap:.2e}",
+            f"  value_linear   {self.value_linear:.10g}   <C, P>",
+            f"  entries        {self.sparse_plan.nnz}, up to {self.cardinality} a {where}{bound}",
+            f"  marginal_error {self.marginal_error:.2e}",
+        ]
+        return "\n".join(lines)
+
+
+def _costs(geometry: DenseCost | PointCloud, i: NDArray[Any], j: NDArray[Any]) -> Vector:
+    """C_ij of pairs, in float64."""
+    if isinstance(geometry, DenseCost):
+        return np.asarray(geometry.C[i, j], np.float64)
+    x, y = geometry.x[i].astype(np.float64), geometry.y[j].astype(np.float64)
+    if geometry.cost == "cosine":
+        norms = np.sqrt((x * x).sum(1)) * np.sqrt((y * y).sum(1))
+        return np.asarray(1 - (x * y).sum(1) / norms)
+    if geometry.cost == "cityblock":
+        return np.asarray(np.abs(x - y).sum(1))
+    square = ((x - y) ** 2).sum(1)
+    power = {"sqeuclidean": 2.0, "euclidean": 1.0, "power": geometry.p}[geometry.cost]
+    return np.asarray(square if power == 2 else square ** (power / 2))

@@ -1,0 +1,166 @@
+"""Differentiable layers for PyTorch: ``import ot_fast.torch``.
+
+Every layer solves once, forward; backward reads the gradient from the potentials (the envelope
+theorem), or from one linear solve for the plan. Nothing is unrolled. Layers are
+differentiable once.
+Arguments that are not listed here are those of the function of the same name in ``ot_fast``.
+
+CUDA tensors raise a TypeError until the CUDA module is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from . import divergence, entropic, monge
+from ._arrays import to_numpy
+
+__all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
+
+
+def _host(value: Any, name: str) -> Any:
+    return None if value is None else to_numpy(value, name)
+
+
+def _tensors(*values: Any) -> list[Any]:
+    return [v if v is None or torch.is_tensor(v) else torch.as_tensor(v) for v in values]
+
+
+def _like(array: Any, tensor: torch.Tensor) -> torch.Tensor:
+    # A copy: results own their arrays, and a gradient may be changed in place.
+    return torch.tensor(np.asarray(array), dtype=tensor.dtype, device=tensor.device)
+
+
+def _scalar(value: float, *tensors: Any) -> torch.Tensor:
+    first = next(t for t in tensors if t is not None)
+    return torch.tensor(value, dtype=first.dtype, device=first.device)
+
+
+class _Points(Function):
+    """A loss of (x, y, a, b) whose result has the gradients `names` in them."""
+
+    @staticmethod
+    def forward(ctx: Any, solve: Any, names: tuple[str, ...], *inputs: Any) -> torch.Tensor:
+        ctx.result = solve(*(_host(v, n) for v, n in zip(inputs, "xyab", strict=False)))
+        ctx.names, ctx.inputs = names, [None if v is None else v.detach() for v in inputs]
+        return _scalar(ctx.result.value, *inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        out: list[Any] = [None, None]
+        for name, like, needed in zip(ctx.names, ctx.inputs, ctx.needs_input_grad[2:], strict=True):
+            out.append(upstream * _like(getattr(ctx.result, name), like) if needed else None)
+        return tuple(out)
+
+
+def monge_gap(x: Any, Tx: Any, **options: Any) -> torch.Tensor:
+    """:func:`ot_fast.monge_gap`, differentiable in x and Tx.
+
+    Examples
+    --------
+    >>> import torch, ot_fast.torch as layers
+    >>> x = torch.randn(50, 2, dtype=torch.float64)
+    >>> Tx = (2 * x).requires_grad_()
+    >>> layers.monge_gap(x, Tx, reg=0.1).backward()
+    >>> Tx.grad.shape
+    torch.Size([50, 2])
+    """
+
+    def solve(xs: Any, ys: Any) -> Any:
+        return monge.monge_gap(xs, ys, **options)
+
+    return _Points.apply(solve, ("gradient_x", "gradient"), *_tensors(x, Tx))
+
+
+def sinkhorn_divergence(
+    x: Any, y: Any, a: Any = None, b: Any = None, *, reg: float, **options: Any
+) -> torch.Tensor:
+    """:func:`ot_fast.sinkhorn_divergence`, differentiable in x, y, a and b."""
+
+    def solve(xs: Any, ys: Any, wa: Any, wb: Any) -> Any:
+        return divergence.sinkhorn_divergence(xs, ys, wa, wb, reg=reg, **options)
+
+    names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
+    return _Points.apply(solve, names, *_tensors(x, y, a, b))
+
+
+def sinkhorn_clouds(
+    x: Any, y: Any, a: Any = None, b: Any = None, *, reg: float, **options: Any
+) -> torch.Tensor:
+    """``min <C,P> + reg KL(P | a (x) b)`` between clouds, differentiable in x, y, a and b.
+
+    Options are those of :func:`ot_fast.sinkhorn_divergence`; C is never stored.
+    """
+
+    def solve(xs: Any, ys: Any, wa: Any, wb: Any) -> Any:
+        return divergence.entropic_cost(xs, ys, wa, wb, reg=reg, **options)
+
+    names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
+    return _Points.apply(solve, names, *_tensors(x, y, a, b))
+
+
+class _Value(Function):
+    @staticmethod
+    def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
+        r = entropic.sinkhorn(_host(a, "a"), _host(b, "b"), _host(C, "C"), reg, **options)
+        ctx.result, ctx.inputs = r, [None if v is None else v.detach() for v in (a, b, C)]
+        return _scalar(r.value, C)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        r = ctx.result
+        out: list[Any] = [None]
+        for k, needed in enumerate(ctx.needs_input_grad[1:4]):
+            name = ("f", "g", "plan")[k]
+            out.append(upstream * _like(getattr(r, name), ctx.inputs[k]) if needed else None)
+        return (*out, None)
+
+
+def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor:
+    """The ``value`` of :func:`ot_fast.sinkhorn`, differentiable in a, b and C.
+
+    The gradients are f, g and the plan.
+
+    Examples
+    --------
+    >>> import torch, ot_fast.torch as layers
+    >>> C = torch.rand(20, 30, dtype=torch.float64, requires_grad=True)
+    >>> layers.sinkhorn(None, None, C, 0.1).backward()
+    >>> bool((C.grad.sum(1) - 1 / 20).abs().max() < 1e-9)
+    True
+    """
+    return _Value.apply(options, *_tensors(a, b, C), reg)
+
+
+class _Plan(Function):
+    @staticmethod
+    def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
+        r = entropic.sinkhorn(_host(a, "a"), _host(b, "b"), _host(C, "C"), reg, **options)
+        ctx.result, ctx.inputs = r, [None if v is None else v.detach() for v in (a, b, C)]
+        return _like(r.plan, C)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        gradients = ctx.result.plan_vjp(upstream)
+        needed = ctx.needs_input_grad[1:4]
+        out = [
+            _like(g, like) if on else None
+            for g, like, on in zip(gradients, ctx.inputs, needed, strict=True)
+        ]
+        return (None, *out, None)
+
+
+def sinkhorn_plan(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor:
+    """The ``plan`` of :func:`ot_fast.sinkhorn`, shape (n, m), differentiable in a, b and C.
+
+    By implicit differentiation, see :meth:`ot_fast.OTResult.plan_vjp`.
+    """
+    return _Plan.apply(options, *_tensors(a, b, C), reg)

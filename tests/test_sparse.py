@@ -1,0 +1,445 @@
+"""Quadratic and sparsity-constrained transport: closed forms, optimality, other solvers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import COSTS, clouds, exact_ot, marginal_error, pairwise, random_problem, spec
+from scipy import optimize
+
+import ot_fast as otf
+
+
+def gaussians(n, m=None, seed=0):
+    x, y = clouds(n, m or n, 2, seed)
+    C = pairwise(x, y, "sqeuclidean")
+    return C / C.max()
+
+
+def objective(P, C, reg):
+    P, C = np.asarray(P, np.longdouble), np.asarray(C, np.longdouble)
+    return float((P * np.where(P > 0, C, 0)).sum() + reg * (P * P).sum() / 2)
+
+
+def quadratic_dual(f, g, a, b, C, reg):
+    f, g, C = (np.asarray(v, np.longdouble) for v in (f, g, C))
+    slack = np.maximum(f[:, None] + g - C, 0)
+    return float(a @ f + b @ g - (slack**2).sum() / (2 * reg))
+
+
+def bounded_dual(f, g, a, b, C, reg, k):
+    """The dual of at most k entries a column, by sorting."""
+    f, g, C = (np.asarray(v, np.longdouble) for v in (f, g, C))
+    top = np.sort(np.maximum(f[:, None] + g - C, 0), axis=0)[-k:]
+    return float(a @ f + b @ g - (top**2).sum() / (2 * reg))
+
+
+def column_counts(P):
+    return (np.asarray(P) > 0).sum(axis=0)
+
+
+# ---- quadratic --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reg", [1e-3, 1e-1, 1.0, 1e2, 1e4])
+@pytest.mark.parametrize("shape", [(30, 30), (1, 6), (6, 1), (20, 45), (45, 20)])
+def test_quadratic_satisfies_its_optimality_conditions(shape, reg):
+    a, b, C = random_problem(*shape, seed=1)
+    r = otf.quadratic(a, b, C, reg)
+    P = r.plan
+    assert r.converged, r.message
+    assert marginal_error(P, a, b) <= 1e-9 * (1 + 1e-6)
+    f, g = (np.asarray(v, np.longdouble) for v in r.potentials)
+    stationary = np.maximum(f[:, None] + g - C, 0) / np.longdouble(reg)
+    assert abs(stationary - P).max() <= 1e-12 + 4e-16 * shape[0] * shape[1] / reg
+    assert r.value == pytest.approx(objective(P, C, reg), rel=1e-13)
+    assert r.dual_value == pytest.approx(quadratic_dual(f, g, a, b, C, reg), rel=1e-9, abs=1e-10)
+    assert abs(r.gap) <= 1e-8 * max(1, abs(r.value))
+
+
+def test_quadratic_at_large_reg_is_the_projected_cost():
+    # Where all entries are positive, P = ab' - (C doubly centred)/reg for uniform a and b.
+    rng = np.random.default_rng(0)
+    n, m, reg = 7, 5, 1e3
+    C = rng.random((n, m))
+    centred = C - C.mean(0) - C.mean(1)[:, None] + C.mean()
+    r = otf.quadratic(None, None, C, reg, tol=1e-13)
+    np.testing.assert_allclose(r.plan, 1 / (n * m) - centred / reg, rtol=1e-10)
+
+
+def test_quadratic_two_by_two():
+    # P = [[p, a-p], [b-p, 1-a-b+p]] with 4 reg p' = -(c11 + c22 - c12 - c21) + ..., clipped.
+    a, b, reg = 0.4, 0.7, 0.5
+    for c in (-3.0, -0.2, 0.0, 0.1, 0.3, 3.0):
+        cost = np.array([[0.0, 0.0], [0.0, c]])
+
+        def value(p, c=c):
+            P = np.array([p, a - p, b - p, 1 - a - b + p])
+            return c * P[3] + reg / 2 * P @ P
+
+        free = (a + b - (1 - a - b) - c / reg) / 4
+        p = float(np.clip(free, max(0, a + b - 1), min(a, b)))
+        r = otf.quadratic([a, 1 - a], [b, 1 - b], cost, reg, tol=1e-12)
+        assert r.plan[0, 0] == pytest.approx(p, abs=1e-10)
+        assert r.value == pytest.approx(value(p), abs=1e-10)
+
+
+def test_quadratic_matches_a_general_solver():
+    a, b, C = random_problem(4, 5, seed=2)
+    reg = 0.3
+    A = np.vstack([np.kron(np.eye(4), np.ones(5)), np.kron(np.ones(4), np.eye(5))[:-1]])
+    answer = optimize.minimize(
+        lambda p: C.ravel() @ p + reg / 2 * p @ p,
+        np.outer(a, b).ravel(),
+        jac=lambda p: C.ravel() + reg * p,
+        bounds=[(0, None)] * 20,
+        constraints={"type": "eq", "fun": lambda p: A @ p - np.r_[a, b[:-1]], "jac": lambda p: A},
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 500},
+    )
+    r = otf.quadratic(a, b, C, reg)
+    assert r.value == pytest.approx(answer.fun, abs=1e-9)
+    np.testing.assert_allclose(r.plan.ravel(), answer.x, atol=1e-6)
+
+
+def test_quadratic_matches_pot():
+    ot = pytest.importorskip("ot")
+    a, b, C = random_problem(25, 30, seed=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SciPy, about an option that POT sets
+        P = ot.smooth.smooth_ot_dual(a, b, C, 0.5, reg_type="l2", stopThr=1e-12, numItermax=20_000)
+    r = otf.quadratic(a, b, C, 0.5)
+    np.testing.assert_allclose(r.plan, P, atol=2e-5)
+    assert r.value <= objective(P, C, 0.5) + 1e-6
+
+
+@pytest.mark.parametrize("reg", [1e-2, 1e1, 1e4])
+def test_quadratic_tends_to_the_exact_value(reg):
+    a, b, C = random_problem(20, 20, seed=4)
+    r = otf.quadratic(a, b, C, reg)
+    exact = exact_ot(a, b, C)
+    assert exact - 1e-9 <= r.value_linear
+    assert r.dual_value <= exact + reg / 2 + 1e-9
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("d", [1, 3, 9])
+def test_points_and_their_matrix_give_the_same(cost, d):
+    x, y = clouds(40, 33, d, seed=5)
+    C = pairwise(x, y, cost)
+    geometry = otf.PointCloud(x, y, **spec(cost))
+    for solve in (otf.quadratic, lambda *p: otf.sparsity_constrained(*p, 3)):
+        r, s = solve(None, None, geometry, 2.0), solve(None, None, C, 2.0)
+        assert r.converged
+        assert r.dual_value == pytest.approx(s.dual_value, rel=1e-6)
+        assert r.value == pytest.approx(objective(r.plan, C, 2.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_orders_and_types(order, dtype):
+    a, b, C = random_problem(24, 31, seed=6)
+    C = C.astype(dtype).astype(float)
+    given_cost = np.asarray(C, dtype, order=order)
+    for solve in (otf.quadratic, lambda *p: otf.sparsity_constrained(*p, 6)):
+        r, want = solve(a, b, given_cost, 0.5), solve(a, b, C, 0.5)
+        assert r.converged
+        assert r.plan.dtype == r.f.dtype == dtype
+        assert marginal_error(r.plan, a, b) <= r.tol
+        assert r.dual_value == pytest.approx(want.dual_value, rel=1e-5)
+
+
+def test_zero_weights_and_forbidden_pairs():
+    a, b, C = random_problem(20, 25, seed=7)
+    a[[3, 8]] = 0
+    b[[0, 24]] = 0
+    a, b = a / a.sum(), b / b.sum()
+    C[5, 2:20] = np.inf
+    for r in (otf.quadratic(a, b, C, 0.2), otf.sparsity_constrained(a, b, C, 0.2, 8)):
+        assert r.converged
+        P = r.plan
+        assert not P[[3, 8]].any()
+        assert not P[:, [0, 24]].any()
+        assert not P[5, 2:20].any()
+        assert np.isfinite(r.f).all()
+        assert np.isfinite(r.g).all()
+        with np.errstate(invalid="ignore"):
+            slack = r.f[:, None] + r.g - C
+        assert slack[[3, 8]].max() <= 1e-9
+        assert slack[:, [0, 24]].max() <= 1e-9
+
+
+def test_no_feasible_plan_of_forbidden_pairs():
+    C = np.ones((3, 3))
+    C[:2, 1:] = np.inf  # two rows, one column
+    with pytest.raises(otf.InfeasibleError, match="can carry only"):
+        otf.quadratic(None, None, C, 1.0)
+
+
+@given(k=st.integers(-30, 30), seed=st.integers(0, 50))
+def test_scale_laws(k, seed):
+    a, b, C = random_problem(9, 11, seed)
+    s = 2.0**k
+    r = otf.quadratic(a, b, C, 0.5)
+    scaled = otf.quadratic(a, b, C * s, 0.5 * s)
+    np.testing.assert_allclose(scaled.plan, r.plan, atol=1e-9)
+    assert scaled.value == pytest.approx(s * r.value, rel=1e-8)
+    heavy = otf.quadratic(a * s, b * s, C, 0.5 / s)
+    np.testing.assert_allclose(heavy.plan / s, r.plan, atol=1e-9)
+
+
+@given(seed=st.integers(0, 200), reg=st.sampled_from([1e-2, 1.0, 30.0]))
+def test_symmetries(seed, reg):
+    a, b, C = random_problem(8, 13, seed)
+    r = otf.quadratic(a, b, C, reg)
+    np.testing.assert_allclose(otf.quadratic(b, a, C.T, reg).plan.T, r.plan, atol=2e-9)
+    np.testing.assert_allclose(otf.quadratic(a, b, C + 5, reg).plan, r.plan, atol=2e-9)
+    rows = np.random.default_rng(seed).permutation(8)
+    np.testing.assert_allclose(
+        otf.quadratic(a[rows], b, C[rows], reg).plan, r.plan[rows], atol=2e-9
+    )
+
+
+def test_warm_start_and_path():
+    C = gaussians(150)
+    r = otf.quadratic(None, None, C, 0.1)
+    again = otf.quadratic(None, None, C, 0.1, init=r)
+    assert again.converged
+    assert again.n_iter < r.n_iter
+    np.testing.assert_allclose(again.plan, r.plan, atol=1e-8)
+    near = otf.quadratic(None, None, C, 0.09, init=(r.f, r.g))
+    assert near.converged
+    entropic = otf.sinkhorn(None, None, C, 1e-3)
+    assert otf.quadratic(None, None, C, 0.1, init=entropic).converged
+
+
+def test_threads_do_not_matter():
+    C = gaussians(220, 180)
+    for solve in (otf.quadratic, lambda *p, **q: otf.sparsity_constrained(*p, 3, **q)):
+        one, three = (solve(None, None, C, 0.1, threads=t) for t in (1, 3))
+        assert np.array_equal(one.plan, three.plan)
+        assert np.array_equal(one.f, three.f)
+        assert one.dual_value == three.dual_value
+
+
+# ---- at most k entries a column ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 8])
+def test_cardinality_marginals_and_bound(k):
+    n = 120
+    C, a = gaussians(n), np.full(n, 1 / n)
+    r = otf.sparsity_constrained(None, None, C, 0.1, k)
+    assert r.converged, r.message
+    assert column_counts(r.plan).max() <= k
+    assert r.cardinality == column_counts(r.plan).max()
+    assert marginal_error(r.plan, a, a) <= 1e-9 * (1 + 1e-6)
+    assert r.value == pytest.approx(objective(r.plan, C, 0.1), rel=1e-12)
+    assert r.dual_value <= r.value + 1e-10
+    assert r.dual_value == pytest.approx(bounded_dual(r.f, r.g, a, a, C, 0.1, k), abs=1e-9)
+
+
+def test_dual_value_does_not_increase_with_k():
+    C = gaussians(80, 60, seed=1)
+    results = [otf.sparsity_constrained(None, None, C, 0.5, k) for k in (2, 3, 4, 6, 10, 80)]
+    duals = np.array([r.dual_value for r in results])
+    assert (np.diff(duals) <= 1e-7 * duals[0]).all()
+    values = np.array([r.value for r in results])
+    assert (duals[1:] <= values[:-1] + 1e-10).all()  # fewer entries are allowed there too
+
+
+def test_all_entries_allowed_is_quadratic():
+    a, b, C = random_problem(30, 40, seed=8)
+    r, q = otf.sparsity_constrained(a, b, C, 0.3, 30), otf.quadratic(a, b, C, 0.3)
+    np.testing.assert_allclose(r.plan, q.plan, atol=1e-8)
+    assert r.dual_value == pytest.approx(q.dual_value, abs=1e-8)
+
+
+def test_one_entry_is_unregularised_transport():
+    n, reg = 90, 0.1
+    C = gaussians(n, seed=2)
+    r = otf.sparsity_constrained(None, None, C, reg, 1)
+    i, j = optimize.linear_sum_assignment(C)
+    exact = C[i, j].mean() + reg / 2 / n
+    assert r.dual_value == pytest.approx(exact, abs=1e-6)
+    assert r.value == pytest.approx(exact, abs=1e-6)
+    assert column_counts(r.plan).max() == 1
+
+
+def test_small_problem_against_all_supports():
+    """The best of all supports, each solved as a quadratic problem with the others forbidden."""
+    from itertools import combinations, product
+
+    rng = np.random.default_rng(3)
+    C, reg, k = rng.random((4, 3)), 2.0, 2
+    a, b = np.full(4, 1 / 4), np.full(3, 1 / 3)
+    best = np.inf
+    for supports in product(combinations(range(4), k), repeat=3):
+        on = np.full((4, 3), np.inf)
+        for j, rows in enumerate(supports):
+            on[list(rows), j] = C[list(rows), j]
+        try:
+            q = otf.quadratic(a, b, on, reg, on_fail="ignore", max_iter=400)
+        except otf.InfeasibleError:
+            continue
+        if q.converged:
+            best = min(best, q.value)
+    r = otf.sparsity_constrained(None, None, C, reg, k)
+    assert r.converged
+    assert r.dual_value <= best + 1e-9
+    assert best - 1e-8 <= r.value <= best * 1.2
+
+
+def test_dual_value_beats_pot():
+    ot = pytest.importorskip("ot")
+    n, k, reg = 60, 2, 0.1
+    C, a = gaussians(n, seed=4), np.full(n, 1 / n)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, log = ot.smooth.smooth_ot_dual(
+            a, a, C, reg, reg_type="sparsity_constrained", max_nz=k, log=True
+        )
+    theirs = bounded_dual(log["alpha"], log["beta"], a, a, C, reg, k)
+    for formulation in ("semi_dual", "dual"):
+        r = otf.sparsity_constrained(None, None, C, reg, k, formulation=formulation)
+        assert r.dual_value >= theirs - 1e-9
+        assert r.dual_value == pytest.approx(bounded_dual(r.f, r.g, a, a, C, reg, k), abs=1e-10)
+
+
+def test_semi_dual_bounds_more_tightly():
+    C = gaussians(70, seed=5)
+    semi, dual = (
+        otf.sparsity_constrained(None, None, C, 0.3, 2, formulation=f)
+        for f in ("semi_dual", "dual")
+    )
+    assert semi.dual_value >= dual.dual_value - 1e-12
+    assert semi.method == "semi_dual"
+    assert dual.method == "dual"
+
+
+def test_rows_instead_of_columns():
+    C = gaussians(50, 70, seed=6)
+    r = otf.sparsity_constrained(None, None, C, 0.5, 3, axis=1)
+    t = otf.sparsity_constrained(None, None, C.T, 0.5, 3)
+    assert column_counts(r.plan.T).max() <= 3
+    assert r.axis == 1
+    assert r.dual_value == pytest.approx(t.dual_value, rel=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_uneven_masses_get_a_plan(seed):
+    a, b, C = random_problem(40, 40, seed=seed)
+    r = otf.sparsity_constrained(a, b, C, 0.5, 5)
+    assert r.converged
+    assert column_counts(r.plan).max() <= 5
+    assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint16])
+def test_any_integer(kind):
+    r = otf.sparsity_constrained(None, None, gaussians(12), 0.5, kind(2))
+    assert r.max_nz == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"max_nz": 2.0}, TypeError, "max_nz must be an integer"),
+        ({"max_nz": True}, TypeError, "max_nz must be an integer"),
+        ({"max_nz": 0}, ValueError, "max_nz must be an integer >= 1; got 0"),
+        ({"max_nz": 13}, ValueError, "max_nz must be at most 12"),
+        ({"axis": 2}, ValueError, "axis must be 0"),
+        ({"axis": True}, ValueError, "axis must be 0"),
+        ({"formulation": "primal"}, ValueError, "formulation must be one of"),
+        ({"reg": 0}, ValueError, "reg must be a finite real number > 0"),
+        ({"tol": -1}, ValueError, "tol must be"),
+        ({"init": 3}, TypeError, "init must be"),
+        ({"init": (np.zeros(11), np.zeros(12))}, ValueError, r"init f must have shape \(12,\)"),
+        ({"init": (np.zeros(12), np.full(12, np.nan))}, ValueError, r"g\[0\] = nan"),
+        ({"callback": 1}, TypeError, "callback must be callable"),
+        ({"on_fail": "explode"}, ValueError, "on_fail must be one of"),
+    ],
+)
+def test_bad_arguments(options, error, text):
+    given_options = {"reg": 0.5, "max_nz": 2} | options
+    with pytest.raises(error, match=text):
+        otf.sparsity_constrained(None, None, gaussians(12), **given_options)
+
+
+def test_too_few_entries_is_proved():
+    C = np.random.default_rng(0).random((10, 3))
+    with pytest.raises(otf.InfeasibleError, match="raise max_nz to at least 4"):
+        otf.sparsity_constrained(None, None, C, 1.0, 3)
+    b = np.array([0.8, 0.1, 0.1])
+    with pytest.raises(otf.InfeasibleError, match=r"heaviest columns hold 0\.8"):
+        otf.sparsity_constrained(None, b, C, 1.0, 4)
+    with pytest.raises(otf.InfeasibleError, match="lighter than every column"):
+        otf.sparsity_constrained([0.9, 0.1], [0.5, 0.5], np.ones((2, 2)), 1.0, 1)
+
+
+def test_not_found_is_not_called_impossible():
+    # Each column must lie in one row: 0.31 + 0.31 + 0.38 in 0.5 + 0.5 does not go.
+    b = [0.31, 0.31, 0.38]
+    with pytest.warns(otf.ConvergenceWarning, match="none was proved not to exist"):
+        r = otf.sparsity_constrained([0.5, 0.5], b, np.ones((2, 3)), 1.0, 1)
+    assert not r.converged
+    assert r.status == otf.Status.STALLED
+    with pytest.raises(otf.ConvergenceError):
+        otf.sparsity_constrained([0.5, 0.5], b, np.ones((2, 3)), 1.0, 1, on_fail="raise")
+
+
+def test_exact_fit():
+    """As many entries as rows: every row whole in one column."""
+    rng = np.random.default_rng(1)
+    C = rng.random((60, 6))
+    r = otf.sparsity_constrained(np.ones(60), np.full(6, 10.0), C, 1.0, 10)
+    P = r.plan
+    assert r.converged
+    assert (P > 0).sum() == 60
+    np.testing.assert_allclose(P[P > 0], 1, rtol=1e-9)
+    i, j = optimize.linear_sum_assignment(np.repeat(C, 10, axis=1))
+    assert r.value_linear <= 1.2 * np.repeat(C, 10, axis=1)[i, j].sum()
+
+
+def test_result():
+    pytest.importorskip("matplotlib").use("Agg")
+    C = gaussians(40)
+    seen = []
+    r = otf.sparsity_constrained(None, None, C, 0.5, 2, callback=seen.append)
+    assert len(seen) == len(r.history["n_iter"]) > 0
+    assert set(seen[0]) == set(r.history)
+    text = repr(r)
+    assert "at most 2 allowed" in text
+    assert "gap" in text
+    assert r.sparse_plan.nnz == np.count_nonzero(r.plan)
+    assert np.array_equal(r.sparse_plan.toarray(), r.plan)
+    figure = r.plot()
+    assert len(figure.axes) == 2
+    otf.quadratic(None, None, C, 0.5).plot()
+
+
+@pytest.mark.parametrize("limits", [{"max_iter": 0}, {"max_iter": 3}, {"time_limit": 1e-9}])
+def test_limits(limits):
+    C = gaussians(100)
+    for solve in (otf.quadratic, lambda *p, **q: otf.sparsity_constrained(*p, 2, **q)):
+        r = solve(None, None, C, 0.01, on_fail="ignore", **limits)
+        assert np.isfinite(r.plan).all()
+        if not r.converged:
+            assert r.status in (otf.Status.MAX_ITER, otf.Status.TIME_LIMIT)
+
+
+def test_callback_may_end_the_solve():
+    class Enough(Exception):
+        pass
+
+    def stop(_line):
+        raise Enough
+
+    with pytest.raises(Enough):
+        otf.quadratic(None, None, gaussians(50), 0.1, callback=stop)
