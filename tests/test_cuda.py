@@ -189,7 +189,7 @@ def test_what_runs_on_the_cpu_only_says_so(cuda):
         lambda: otf.sparsity_constrained(a, b, C, 0.1, 3),
         lambda: otf.quadratic(None, None, otf.PointCloud(C, C), 0.1),
         lambda: otf.monge_gap(C, C),
-        lambda: otf.sinkhorn_divergence(C, C),
+        lambda: otf.sinkhorn_divergence(C, C, reg=0.1),
         lambda: otf.sinkhorn(a, b, C, 0.1).plan_vjp(C),
     ):
         with pytest.raises(TypeError, match="computed on the CPU only so far"):
@@ -212,7 +212,8 @@ def test_gradients_in_the_points(cuda, dtype, cost, d, rho):
         out.append((f, *cloud.core.gradient(cloud.handle, a, 0.3, f, h, rho, cloud.place.where())))
     tol = 1e-11 if dtype is np.float64 else 1e-4
     for got, want in zip(*out[::-1], strict=True):
-        np.testing.assert_allclose(got, want, atol=tol * abs(want).max())
+        # The cosine in one dimension is constant: its gradient is all rounding.
+        np.testing.assert_allclose(got, want, atol=tol * max(1, abs(want).max()))
 
 
 def test_hostile_costs(cuda):
