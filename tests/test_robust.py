@@ -82,6 +82,33 @@ def test_ctrl_c_stops_a_solve_within_a_fifth_of_a_second(method, kind, delay):
     assert_next_solve_is_right()
 
 
+LONG = {
+    "quadratic": lambda x, y: otf.quadratic(None, None, otf.PointCloud(x, y), 1e-3, tol=0.0),
+    "sparsity_constrained": lambda x, y: otf.sparsity_constrained(
+        None, None, otf.PointCloud(x, y), 1e-3, 2, tol=0.0
+    ),
+    "monge_gap": lambda x, y: otf.monge_gap(x, y, reg=1e-3, tol=1e-12),
+    "sinkhorn_divergence": lambda x, y: otf.sinkhorn_divergence(x, y, reg=1e-3, tol=1e-12),
+}
+
+
+@posix
+@pytest.mark.parametrize("name", LONG)
+def test_ctrl_c_stops_the_other_solvers(name):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8000, 3)), rng.normal(size=(8000, 3))
+    late = []
+    for _ in range(3):
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt), interrupt_after(0.4):
+            LONG[name](x, y)
+        late.append(time.perf_counter() - start - 0.4)
+        if late[-1] < 0.2:
+            break
+    assert min(late) < 0.2
+    assert_next_solve_is_right()
+
+
 @posix
 @endless_solves
 def test_gil_is_released(method, kind):

@@ -315,7 +315,7 @@ TEST_CASE_TEMPLATE("stored kernel", Type, OT_TESTED) {
       ref.build_kernel(plain(p), p.reg, p.phi.data(), p.psi.data(), storage, want);
       for (const Precision precision : {Precision::f32, Precision::f64}) {
         const double tol = p.tolerance(storage) + (precision == Precision::f32 ? 1e-5 : 0);
-        const double floor = storage == Precision::f32 || precision == Precision::f32 ? 1e-36 : 1e-290;
+        const double floor = storage == Precision::f32 || precision == Precision::f32 ? 1e-31 : 1e-290;
         for (const bool given : {true, false}) {
           CAPTURE(static_cast<int>(storage));
           CAPTURE(static_cast<int>(precision));
@@ -430,7 +430,7 @@ TEST_CASE_TEMPLATE("rows of the plan", Type, OT_TESTED) {
       want.insert(want.end(), all.val + i * p.m, all.val + (i + 1) * p.m);
       outside += row[p.m] != Out(0);
     }
-    check_close(entry, want, tol, precision == Precision::f32 ? 1e-36 : 1e-290);
+    check_close(entry, want, tol, precision == Precision::f32 ? 1e-31 : 1e-290);
     CHECK(outside == 0);
   };
   with_precisions<Type>([&](auto& be, auto& ref, const auto& p, Precision precision, double tol) {
