@@ -74,7 +74,8 @@ class Cupy(Library):
         import cupy
 
         def allocate(size: int) -> tuple[int, Any]:
-            memory = cupy.cuda.alloc(size)
+            with cupy.cuda.Device(device):
+                memory = cupy.cuda.alloc(size)
             return memory.ptr, memory
 
         return allocate
@@ -95,18 +96,22 @@ class Cupy(Library):
         return array.get()  # type: ignore[no-any-return]
 
     def plain(self, array: Any, dtype: Any, *, copy: bool = False) -> Any:
-        return array.astype(dtype, copy=copy)
+        with array.device:
+            return array.astype(dtype, copy=copy)
 
     def contiguous(self, array: Any) -> Any:
         import cupy
 
-        return cupy.ascontiguousarray(array)
+        with array.device:
+            return cupy.ascontiguousarray(array)
 
     def csr(self, begin: Any, column: Any, value: Any, shape: tuple[int, int], device: int) -> Any:
+        import cupy
         from cupyx.scipy import sparse
 
         parts = tuple(self.put(v, device) for v in (value, column, begin))
-        return sparse.csr_matrix(parts, shape=shape)
+        with cupy.cuda.Device(device):
+            return sparse.csr_matrix(parts, shape=shape)
 
 
 class Torch(Library):

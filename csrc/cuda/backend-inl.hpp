@@ -99,7 +99,7 @@ auto BackendOn<Device>::tiling(index n, index m, bool deep) const -> Tiling {
   if (m <= 2 * most || (deep && m <= 4 * most * device_.blocks())) t.K = t.R = 4;
   while (t.width() < m && t.blocks < device_.blocks()) t.blocks *= 2;
   t.threads = static_cast<int>(std::min<index>(most, ceil_div(ceil_div(m, t.K * t.blocks), kWarp) * kWarp));
-  const index at_once = std::max<index>(1, static_cast<index>(device_.processors()) * (most / t.threads) / t.blocks);
+  const index at_once = static_cast<index>(device_.at_once(t.blocks)) * (t.blocks > 1 ? 1 : most / t.threads);
   const index piece = std::min(n, kPiece / std::max<index>(m, 1) + 1);
   t.rows = ceil_div(ceil_div(piece, at_once), t.R) * t.R;
   t.piece = t.rows * ceil_div(piece, t.rows);

@@ -6,6 +6,7 @@
 //   Memory& memory();                          for buffers
 //   launch(Shape, body);                       body(team) for every team, in order of the stream
 //   int processors(), threads(), blocks();     multiprocessors; most threads of a block, and blocks of a team
+//   int at_once(blocks);                       teams of so many blocks, of most threads, that run side by side
 //   T* staging<T>(n);                          written by kernels, read here after wait()
 //   upload(to, from, bytes), download(...);    download waits
 //   wait(); look(); seconds(f);                for the device; for Ctrl-C; time of what f launches

@@ -72,7 +72,10 @@ class Pinned {
   std::vector<std::pair<void*, std::size_t>> free_;
 };
 
-__global__ void probe() {}
+// Bytes of shared memory a thread that the largest kernel asks for: 16 costs and 16 sums of 8 bytes.
+constexpr int kMostShared = 256;
+
+__global__ void __launch_bounds__(kMaxThreads) probe() {}
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
@@ -96,7 +99,7 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-  if (shared < 132 << 10) threads_ /= 2;  // 16 costs and 16 sums of 8 bytes a thread
+  while (threads_ * kMostShared + (8 << 10) > shared) threads_ /= 2;  // and 8 KB for exchanges
   // Clusters, where the device has them (on sm_120 fewer multiprocessors gain less) and this code was
   // compiled for them: code for an older device, translated by the driver, knows only blocks.
   cudaFuncAttributes compiled;
@@ -109,13 +112,32 @@ Gpu::~Gpu() {
   keys_ = Buffer<std::uint32_t>();
   entries_ = Buffer<Placed>();
   values_ = Buffer<double>();
-  if (pinned_) {
-    (void)cudaStreamSynchronize(stream_of(stream_));  // kernels may still write to it
-    Pinned::instance().give(pinned_, pinned_bytes_);
-  }
+  // After an exception kernels may still run, on memory that its owners are about to free.
+  if (!outlives_) (void)cudaStreamSynchronize(stream_of(stream_));
+  if (pinned_) Pinned::instance().give(pinned_, pinned_bytes_);
   for (void* event : timer_)
     if (event) (void)cudaEventDestroy(static_cast<cudaEvent_t>(event));
   (void)cudaGetLastError();
+}
+
+// Clusters live within a part of the device, whose multiprocessors need not be a multiple of theirs.
+int Gpu::at_once(int blocks) {
+  int& count = clusters_[blocks];
+  if (blocks == 1) count = processors_;
+  if (count > 0) return count;
+  cudaLaunchConfig_t config{};
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
+  config.gridDim = static_cast<unsigned>(blocks * processors_);
+  config.blockDim = static_cast<unsigned>(threads_);
+  config.dynamicSmemBytes = static_cast<std::size_t>(kMostShared * threads_);
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  check(cudaFuncSetAttribute(probe, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostShared * threads_),
+        "cudaFuncSetAttribute");
+  check(cudaOccupancyMaxActiveClusters(&count, probe, &config), "cudaOccupancyMaxActiveClusters");
+  return count = std::max(count, 1);
 }
 
 std::pair<std::size_t, std::size_t> Gpu::memory_info() const {

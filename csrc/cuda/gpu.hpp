@@ -66,6 +66,7 @@ class Gpu final : public Memory {
   int processors() const { return processors_; }
   int threads() const { return threads_; }
   int blocks() const { return blocks_; }
+  int at_once(int blocks);
 
   template <class Body>
   void launch(const Shape& shape, const Body& body);
@@ -101,6 +102,7 @@ class Gpu final : public Memory {
   std::function<bool()> poll_;
   std::chrono::steady_clock::time_point looked_{};
   int processors_ = 0, threads_ = kMaxThreads, blocks_ = 1;
+  int clusters_[kMaxBlocks + 1] = {};  // of so many blocks at once, once asked for
   void* pinned_ = nullptr;
   std::size_t pinned_bytes_ = 0;
   void* timer_[2] = {};

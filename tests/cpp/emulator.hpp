@@ -98,6 +98,7 @@ class Emulator : public Memory {
   int processors() const { return 3; }
   int threads() const { return 64; }
   int blocks() const { return 4; }
+  int at_once(int blocks) const { return blocks > 1 ? 2 : processors(); }
 
   template <class Body>
   void launch(const cuda::Shape& shape, const Body& body) {
