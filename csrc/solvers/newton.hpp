@@ -27,7 +27,6 @@ class Newton : Sinkhorn<B> {
         residual_(be.template buffer<double>(m_)),
         direction_(be.template buffer<double>(m_)),
         product_(be.template buffer<double>(m_)),
-        scaled_(be.template buffer<double>(m_)),
         inverse_(be.template buffer<double>(m_)),
         diagonal_(be.template buffer<double>(m_)),
         ones_(be.template buffer<double>(m_)),
@@ -157,7 +156,7 @@ class Newton : Sinkhorn<B> {
   // `rounding` of c and T keeps H definite where rows and columns match one to one.
   double solve_newton(const Kept& T, double error, double rounding) {
     const double *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
-    double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data(), *z = scaled_.data();
+    double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data();
     double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
     const double damp = 1 + mu_ + rounding;
     be_.kept_diagonal(T, n_, m_, inverse_a, inverse);
@@ -167,10 +166,9 @@ class Newton : Sinkhorn<B> {
       inverse[j] = 1 / std::max(exact, rounding * diagonal[j] + 1e-300);
       x[j] = 0;
       r[j] = b[j] - col[j];
-      z[j] = inverse[j] * r[j];
-      d[j] = z[j];
+      d[j] = inverse[j] * r[j];
     });
-    double rz = dot(r, z), left = error;
+    double rz = dot(r, d), left = error;
     for (index k = 0; k < kMaxCg && left > kResidual * error && rz > 0; ++k) {
       be_.kept_apply(T, n_, d, rows);
       be_.for_each(n_, [=] OT_HD(index i) { rows[i] *= inverse_a[i]; });
@@ -179,15 +177,16 @@ class Newton : Sinkhorn<B> {
       const double curvature = dot(d, q);
       if (!(curvature > 0)) break;
       const double alpha = rz / curvature;
-      be_.for_each(m_, [=] OT_HD(index j) {
+      const auto next = be_.template sums<2>(m_, [=] OT_HD(index j, double* s) {
         x[j] += alpha * d[j];
         r[j] -= alpha * q[j];
-        z[j] = inverse[j] * r[j];
+        s[0] += inverse[j] * r[j] * r[j];
+        s[1] += std::fabs(r[j]);
       });
-      const double next = dot(r, z), beta = next / rz;
-      left = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += std::fabs(r[j]); })[0];
-      be_.for_each(m_, [=] OT_HD(index j) { d[j] = z[j] + beta * d[j]; });
-      rz = next;
+      const double beta = next[0] / rz;
+      be_.for_each(m_, [=] OT_HD(index j) { d[j] = inverse[j] * r[j] + beta * d[j]; });
+      rz = next[0];
+      left = next[1];
     }
     const double reach = reach_;
     clipped_ = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
@@ -211,7 +210,7 @@ class Newton : Sinkhorn<B> {
   static constexpr double kThreshold = 1e-4;
   bool clipped_ = false, dense_ = false, final_ = false;
   double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = 1e-14;
-  Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;
+  Buffer<double> step_, residual_, direction_, product_, inverse_, diagonal_, ones_, rows_, inverse_a_;
   Buffer<double> phi_before_, psi_before_;
 };
 

@@ -96,8 +96,8 @@ class Sns : SemiDual<B> {
   }
 
   Value newton(const Value& at, Kept& T) {
-    double *x = work_[0].data(), *r = work_[1].data(), *d = work_[2].data(), *q = work_[3].data(), *z = work_[4].data();
-    double *diagonal = work_[5].data(), *gradient = work_[6].data(), *trial = work_[7].data();
+    double *x = work_[0].data(), *r = work_[1].data(), *d = work_[2].data(), *q = work_[3].data();
+    double *diagonal = work_[4].data(), *gradient = work_[5].data(), *trial = work_[6].data();
     const double *a = p_.a, *b = p_.b, *row = row_.data(), *col = col_.data();
     const index n = n_, size = n_ + m_;
     be_.for_each(size, [=] OT_HD(index i) {
@@ -106,25 +106,26 @@ class Sns : SemiDual<B> {
       diagonal[i] = mass > 0 ? mass : 1.0;
       x[i] = 0;
       r[i] = gradient[i];
-      z[i] = r[i] / diagonal[i];
-      d[i] = z[i];
+      d[i] = r[i] / diagonal[i];
     });
-    double rz = dot(r, z);
+    double rz = dot(r, d);
     const double stop = 1e-8 * rz;
     for (index k = 0; k < 1000 && rz > stop; ++k) {
       be_.kept_apply(T, n_, d + n, q);
       be_.kept_apply_transposed(T, n_, m_, d, q + n);
-      be_.for_each(size, [=] OT_HD(index i) { q[i] += diagonal[i] * d[i]; });
-      const double curvature = dot(d, q);
+      const double curvature = be_.template sums<1>(size, [=] OT_HD(index i, double* s) {
+        q[i] += diagonal[i] * d[i];
+        s[0] += d[i] * q[i];
+      })[0];
       if (!(curvature > 0)) break;
       const double alpha = rz / curvature;
-      be_.for_each(size, [=] OT_HD(index i) {
+      const double next = be_.template sums<1>(size, [=] OT_HD(index i, double* s) {
         x[i] += alpha * d[i];
         r[i] -= alpha * q[i];
-        z[i] = r[i] / diagonal[i];
-      });
-      const double next = dot(r, z), beta = next / rz;
-      be_.for_each(size, [=] OT_HD(index i) { d[i] = z[i] + beta * d[i]; });
+        s[0] += r[i] * r[i] / diagonal[i];
+      })[0];
+      const double beta = next / rz;
+      be_.for_each(size, [=] OT_HD(index i) { d[i] = r[i] / diagonal[i] + beta * d[i]; });
       rz = next;
     }
     const double slope = dot(gradient, x), slack = 1e-14 * (1 + std::fabs(at.F));
@@ -148,7 +149,7 @@ class Sns : SemiDual<B> {
  private:
   const SnsOptions o_;
   Buffer<double> row_;
-  std::array<Buffer<double>, 8> work_;
+  std::array<Buffer<double>, 7> work_;
   index fruitless_ = 0;
 };
 
