@@ -410,7 +410,7 @@ class Backend {
 
   // Threaded where the products are worth it.
   void kept_product(const Entries& T, bool square, index n, index nnz, const double* x, double* out) const {
-    const index step = nnz < (1 << 16) ? std::max<index>(n, 1) : std::max<index>(64, n / 16);
+    const index step = nnz < (1 << 13) ? std::max<index>(n, 1) : std::max<index>(64, n / 16);
     ThreadPool::instance().run((n + step - 1) / step, threads_, [&](index k) {
       kernels_.kept_product[square](T, x, out, k * step, std::min(n, (k + 1) * step));
     });

@@ -15,7 +15,7 @@ namespace ot {
 template <class B>
 class Anderson {
  public:
-  static constexpr int K = 8;
+  static constexpr int K = 24;
 
   Anderson(B& be, index m, const double* b)
       : be_(be), m_(m), b_(b), last_(be.template buffer<double>(2 * m)), plain_(be.template buffer<double>(m)) {

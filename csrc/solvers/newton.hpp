@@ -138,14 +138,14 @@ class Newton : Sinkhorn<B> {
         copy(trial, psi_, m_);
         mu_ = mu_ < 1e-5 ? 0 : 0.2 * mu_;
         if (clipped_) reach_ *= 2;
+        forcing_ = std::clamp(0.1 * v.error / before.error, 0.03, 0.3);
       }
-      // Newton steps that gain too little have lost edges that matter: keep more, or give way.
-      if (gained && !clipped_ && v.error > 0.5 * before.error) {
-        if (3 * kept.nnz < kept.limit * n_) threshold_ = std::max(threshold_ * 0.1, floor_);
-        else if (++slow == kSlow) kept.overflow = true;
-      } else {
-        slow = 0;
-      }
+      // Steps that gain little have lost edges that matter: keep more, or give way.
+      const bool weak = gained && !clipped_ && v.error > kGain * before.error;
+      const bool room = 3 * kept.nnz < 2 * kept.limit * n_;
+      if (weak && room) threshold_ = std::max(threshold_ * 0.1, floor_);
+      slow = weak && !room && v.error > 0.5 * before.error ? slow + 1 : 0;
+      if (slow == kSlow) kept.overflow = true;
       plain = v.error < 0.99 * before.error ? 0 : plain + 1;
       stalled_ = plain > 60;
     }
@@ -169,7 +169,7 @@ class Newton : Sinkhorn<B> {
       d[j] = inverse[j] * r[j];
     });
     double rz = dot(r, d), left = error;
-    for (index k = 0; k < kMaxCg && left > kResidual * error && rz > 0; ++k) {
+    for (index k = 0; k < kMaxCg && left > forcing_ * error && rz > 0; ++k) {
       be_.kept_apply(T, n_, d, rows);
       be_.for_each(n_, [=] OT_HD(index i) { rows[i] *= inverse_a[i]; });
       be_.kept_apply_transposed(T, n_, m_, rows, q);
@@ -205,11 +205,12 @@ class Newton : Sinkhorn<B> {
 
  private:
   static constexpr index kMaxCg = 500;
-  static constexpr index kSlow = 3;          // slow steps in a row after which Sinkhorn takes over
-  static constexpr double kResidual = 0.03;  // of the CG solve, in the L1 norm that the error is in
+  static constexpr index kSlow = 3;      // slow steps in a row after which Sinkhorn takes over
+  static constexpr double kGain = 0.07;  // error left by a step that lost nothing
   static constexpr double kThreshold = 1e-4;
   bool clipped_ = false, dense_ = false, final_ = false;
   double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = 1e-14;
+  double forcing_ = 0.1;  // residual of the CG solve, in the L1 norm that the error is in
   Buffer<double> step_, residual_, direction_, product_, inverse_, diagonal_, ones_, rows_, inverse_a_;
   Buffer<double> phi_before_, psi_before_;
 };
