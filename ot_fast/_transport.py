@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import refuse_cuda, to_numpy
+from ._arrays import refuse_cuda
 from ._backends import core
 from ._errors import ConvergenceError, ConvergenceWarning
 from ._geometry import PointCloud
@@ -306,15 +306,30 @@ def clouds_of(x: Any, y: Any, names: tuple[str, str]) -> tuple[NDArray[Any], NDA
     return xs.astype(dtype), ys.astype(dtype)
 
 
-def potential(value: Any, name: str, size: int) -> Vector:
-    """A finite potential of the given size, in float64."""
-    array = np.array(to_numpy(value, f"init {name}"), np.float64)
-    if array.shape != (size,):
-        raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
-    if not np.isfinite(array).all():
-        k = int(np.argmin(np.isfinite(array)))
-        raise ValueError(f"init {name} must be finite; {name}[{k}] = {array[k]}")
-    return array
+def start_of(
+    init: Any, kind: type[Any], terms: list[tuple[str, str | None, int]]
+) -> WarmStart | Given:
+    """How the terms start: a WarmStart as it is, or the potentials of a result or of a tuple.
+
+    `terms` holds the name of each potential, the term that it starts (None: none) and its size.
+    """
+    if isinstance(init, WarmStart):
+        return init
+    if init is None:
+        return Given({})
+    given = init.potentials if isinstance(init, kind) else init
+    names = ", ".join(name for name, _, _ in terms)
+    if not isinstance(given, (tuple, list)) or len(given) != len(terms):
+        raise TypeError(
+            f"init must be a WarmStart, a {kind.__name__} or a tuple ({names}); got "
+            f"{type(init).__name__}"
+        )
+    starts = {}
+    for value, (name, term, size) in zip(given, terms, strict=True):
+        checked = _validate.potential(value, name, size)
+        if term:
+            starts[term] = checked
+    return Given(starts)
 
 
 def paired(x: NDArray[Any], y: NDArray[Any], cost: str, p: float) -> tuple[Vector, Vector]:

@@ -176,3 +176,14 @@ def check_memory(size: int, what: str, remedy: str, place: Place = HOST) -> None
             f"{what} needs {size / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are available; "
             f"{remedy}"
         )
+
+
+def potential(value: Any, name: str, size: int, place: Place = HOST) -> Vector:
+    """A finite potential of the given size, in float64."""
+    array = np.array(to_numpy(value, f"init {name}", place), np.float64)
+    if array.shape != (size,):
+        raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
+    if not np.isfinite(array).all():
+        k = int(np.argmin(np.isfinite(array)))
+        raise ValueError(f"init {name} must be finite; {name}[{k}] = {array[k]}")
+    return array

@@ -19,8 +19,8 @@ from ._transport import (
     WarmStart,
     clouds_of,
     options_of,
-    potential,
     report,
+    start_of,
 )
 
 Vector = NDArray[np.float64]
@@ -183,7 +183,7 @@ def sinkhorn_divergence(
     """
     on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
     q = _problem(x, y, a, b, reg, cost, p, unbalanced, tol, max_iter, threads)
-    start = _start(init, *q.cloud.shape)
+    start = _start(init, q)
     xy = start.transport("xy", q.cloud, q.a, q.b, q.reg, **q.options)
     own = [
         start.transport(
@@ -212,8 +212,19 @@ class _Problem:
     options: dict[str, Any]
 
 
-def _problem(x: Any, y: Any, a: Any, b: Any, reg: Any, cost: Any, p: Any, unbalanced: Any,
-             tol: Any, max_iter: Any, threads: Any) -> _Problem:  # fmt: skip
+def _problem(
+    x: Any,
+    y: Any,
+    a: Any,
+    b: Any,
+    reg: Any,
+    cost: str = "sqeuclidean",
+    p: float | None = None,
+    unbalanced: float | None = None,
+    tol: float | None = None,
+    max_iter: int | None = None,
+    threads: int | None = None,
+) -> _Problem:
     name, power = checked_cost(cost, p)
     xs, ys = clouds_of(x, y, ("x", "y"))
     n, m = len(xs), len(ys)
@@ -264,50 +275,18 @@ class EntropicCost:
 
 
 def entropic_cost(
-    x: Any,
-    y: Any,
-    a: Any = None,
-    b: Any = None,
-    *,
-    reg: Any,
-    cost: str = "sqeuclidean",
-    p: float | None = None,
-    unbalanced: float | None = None,
-    init: Any = None,
-    tol: float | None = None,
-    max_iter: int | None = None,
-    threads: int | None = None,
-    on_fail: str = "warn",
+    x: Any, y: Any, a: Any, b: Any, *, init: Any = None, on_fail: str = "warn", **options: Any
 ) -> EntropicCost:
     """The cross term of :func:`sinkhorn_divergence` alone, with its arguments."""
     on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
-    q = _problem(x, y, a, b, reg, cost, p, unbalanced, tol, max_iter, threads)
-    start = _start(init, *q.cloud.shape)
-    xy = start.transport("xy", q.cloud, q.a, q.b, q.reg, **q.options)
+    q = _problem(x, y, a, b, **options)
+    xy = _start(init, q).transport("xy", q.cloud, q.a, q.b, q.reg, **q.options)
     result = EntropicCost(xy, q.mass)
     report([xy], "sinkhorn_clouds", on_fail, result)
     return result
 
 
-def _start(init: Any, n: int, m: int) -> WarmStart | Given:
-    if isinstance(init, WarmStart):
-        return init
-    if init is None:
-        return Given({})
-    if isinstance(init, SinkhornDivergence):
-        init = init.potentials
-    try:
-        f, g, fxx, gyy = init
-    except (TypeError, ValueError):
-        raise TypeError(
-            "init must be a WarmStart, a SinkhornDivergence or a tuple (f, g, f_xx, g_yy); got "
-            f"{type(init).__name__}"
-        ) from None
-    potential(f, "f", n)
-    return Given(
-        {
-            "xy": potential(g, "g", m),
-            "xx": potential(fxx, "f_xx", n),
-            "yy": potential(gyy, "g_yy", m),
-        }
-    )
+def _start(init: Any, q: _Problem) -> WarmStart | Given:
+    n, m = q.cloud.shape
+    terms = [("f", None, n), ("g", "xy", m), ("f_xx", "xx", n), ("g_yy", "yy", m)]
+    return start_of(init, SinkhornDivergence, terms)

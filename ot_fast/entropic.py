@@ -328,7 +328,10 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
     if f is None and g is None:
         return np.full(n, np.nan), np.zeros(m), 0.0
     sizes = p.geometry.shape
-    pair = [_potential(v, name, k, place) for v, name, k in zip((f, g), "fg", sizes, strict=True)]
+    pair: list[Any] = [
+        None if v is None else _validate.potential(v, name, k, place)
+        for v, name, k in zip((f, g), "fg", sizes, strict=True)
+    ]
     if p.transposed:
         pair.reverse()
     k = -p.geometry.exponent
@@ -349,18 +352,6 @@ def _column_softmin(p: Problem, f: Vector) -> Vector:
         p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi, True, p.where
     )
     return psi - np.log(np.where(col > 0, col, 1.0))
-
-
-def _potential(value: Any, name: str, size: int, place: Place) -> Any:
-    if value is None:
-        return None
-    array = np.array(to_numpy(value, f"init {name}", place), np.float64)
-    if array.shape != (size,):
-        raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
-    if not np.isfinite(array).all():
-        k = int(np.argmin(np.isfinite(array)))
-        raise ValueError(f"init {name} must be finite; {name}[{k}] = {array[k]}")
-    return array
 
 
 def _stores(p: Problem, size: int) -> bool:
@@ -426,17 +417,18 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     geometry = result.geometry
     if not isinstance(geometry, PointCloud):
         raise TypeError(f"entropic_map needs the result of a PointCloud; got {geometry!r}")
-    target = PointCloud(x_new, geometry.y, geometry.cost)
+    p = geometry.p if geometry.cost == "power" else None
+    target = PointCloud(x_new, geometry.y, geometry.cost, p=p)
     place = geometry.place
     V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
     if len(V) != geometry.shape[1]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
-    p = result._problem
-    reg = math.ldexp(p.reg, -target.exponent)
+    problem = result._problem
+    reg = math.ldexp(problem.reg, -target.exponent)
     h = result._plan.h
-    phi = p.core.softmin(target.handle, reg, h, p.where)
+    phi = problem.core.softmin(target.handle, reg, h, problem.where)
     ones = np.ones(target.shape[0])
     W = np.ascontiguousarray(V.reshape(len(V), -1).T, np.float64)
-    out = p.core.apply_plan(target.handle, ones, reg, phi, h, W, False, p.where).T
+    out = problem.core.apply_plan(target.handle, ones, reg, phi, h, W, False, problem.where).T
     out = np.ascontiguousarray(out).reshape(target.shape[0], *V.shape[1:])
     return place.put(out)  # type: ignore[no-any-return]

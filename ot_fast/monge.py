@@ -13,14 +13,12 @@ from ._backends import core
 from ._geometry import PointCloud, checked_cost
 from ._transport import (
     ON_FAIL,
-    Given,
     Transport,
-    WarmStart,
     clouds_of,
     options_of,
     paired,
-    potential,
     report,
+    start_of,
 )
 
 
@@ -185,7 +183,7 @@ def monge_gap(
         reg = 0.05 * math.ldexp(mean, cloud.exponent) or 1.0
     else:
         reg = _validate.real(reg, "reg", positive=True)
-    start = _start(init, n, debias)
+    start = start_of(init, MongeGap, [("f", "gap", n), ("g", None, n)])
     terms = [start.transport("gap", cloud, w, w, reg, **options)]
     if debias:
         for label, v in (("gap Tx", ys), ("gap x", xs)):
@@ -195,20 +193,3 @@ def monge_gap(
     gap = MongeGap(terms, float(moved.mean()), pull / n, debias)
     report(terms, "monge_gap", on_fail, gap)
     return gap
-
-
-def _start(init: Any, n: int, debias: bool) -> WarmStart | Given:
-    if isinstance(init, WarmStart):
-        return init
-    if init is None:
-        return Given({})
-    if isinstance(init, MongeGap):
-        init = init.potentials
-    try:
-        f, g = init
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"init must be a WarmStart, a MongeGap or a pair (f, g); got {type(init).__name__}"
-        ) from None
-    potential(g, "g", n)
-    return Given({"gap": potential(f, "f", n)})

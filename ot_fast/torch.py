@@ -10,6 +10,7 @@ CUDA tensors raise a TypeError: losses are computed on the CPU only so far.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from . import divergence, entropic, monge
 from ._arrays import refuse_cuda, to_numpy
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
+
+_GRADIENTS = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
 
 
 def _host(value: Any, name: str) -> Any:
@@ -74,10 +77,7 @@ def monge_gap(x: Any, Tx: Any, **options: Any) -> torch.Tensor:
     >>> Tx.grad.shape
     torch.Size([50, 2])
     """
-
-    def solve(xs: Any, ys: Any) -> Any:
-        return monge.monge_gap(xs, ys, **options)
-
+    solve = partial(monge.monge_gap, **options)
     return _Points.apply(solve, ("gradient_x", "gradient"), *_tensors(x, Tx))
 
 
@@ -85,12 +85,8 @@ def sinkhorn_divergence(
     x: Any, y: Any, a: Any = None, b: Any = None, *, reg: float, **options: Any
 ) -> torch.Tensor:
     """:func:`ot_fast.sinkhorn_divergence`, differentiable in x, y, a and b."""
-
-    def solve(xs: Any, ys: Any, wa: Any, wb: Any) -> Any:
-        return divergence.sinkhorn_divergence(xs, ys, wa, wb, reg=reg, **options)
-
-    names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
-    return _Points.apply(solve, names, *_tensors(x, y, a, b))
+    solve = partial(divergence.sinkhorn_divergence, reg=reg, **options)
+    return _Points.apply(solve, _GRADIENTS, *_tensors(x, y, a, b))
 
 
 def sinkhorn_clouds(
@@ -100,12 +96,8 @@ def sinkhorn_clouds(
 
     Options are those of :func:`ot_fast.sinkhorn_divergence`; C is never stored.
     """
-
-    def solve(xs: Any, ys: Any, wa: Any, wb: Any) -> Any:
-        return divergence.entropic_cost(xs, ys, wa, wb, reg=reg, **options)
-
-    names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
-    return _Points.apply(solve, names, *_tensors(x, y, a, b))
+    solve = partial(divergence.entropic_cost, reg=reg, **options)
+    return _Points.apply(solve, _GRADIENTS, *_tensors(x, y, a, b))
 
 
 class _Value(Function):

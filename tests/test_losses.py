@@ -415,7 +415,7 @@ X, Y = np.zeros((3, 2)), np.ones((3, 2))
         (lambda: otf.monge_gap(X, Y, cost="cosine"), ValueError, "x must have no zero rows"),
         (lambda: otf.monge_gap(Y, X, cost="cosine"), ValueError, "Tx must have no zero rows"),
         (lambda: otf.monge_gap(X, Y, reg=1.0, init=3), TypeError, "init must be a WarmStart"),
-        (lambda: otf.monge_gap(X, Y, reg=1.0, init=(X, Y)), ValueError, "init g must have shape"),
+        (lambda: otf.monge_gap(X, Y, reg=1.0, init=(X, Y)), ValueError, "init f must have shape"),
         (lambda: otf.monge_gap(X, Y, on_fail="shrug"), ValueError, "on_fail"),
         (lambda: otf.monge_gap(X, Y, max_iter=0), ValueError, "max_iter"),
         (lambda: otf.monge_gap(X, Y, tol=-1), ValueError, "tol"),

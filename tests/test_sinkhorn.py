@@ -375,6 +375,12 @@ def test_entropic_map_averages_the_targets(cost):
         otf.entropic_map(solve(a, b, pairwise(x, y, cost), 0.5), x)
 
 
+def test_entropic_map_of_a_power():
+    x, y = clouds(30, 40, 2, seed=18)
+    r = solve(None, None, otf.PointCloud(x, y, cost="power", p=1.5), 0.5)
+    np.testing.assert_allclose(otf.entropic_map(r, x), 30 * (r.plan @ y), rtol=1e-6)
+
+
 # ---- invariants -------------------------------------------------------------------------------
 
 

@@ -155,7 +155,7 @@ class Sinkhorn : protected SemiDual<B> {
     be_.for_each(m_, [=] OT_HD(index j) { col[j] *= q[j] / delta[j]; });
     be_.log(n_, u, phi);
     be_.for_each(n_, [=] OT_HD(index i) { phi[i] += phi0[i]; });
-    constexpr double range = 25;  // float32 keeps exp(-87): what is lost is below exp(-37)
+    constexpr double range = 25;  // float32 keeps exp(-75): what is lost is below exp(-25)
     Value v = value(psi, phi, p_.reg);
     const double* a = p_.a;
     const index n = n_, m = m_;
