@@ -18,7 +18,10 @@ from .peers import PEERS
 
 Row = dict[str, Any]
 
-PACKAGES = ("ot-fast", "numpy", "scipy", "POT", "regot", "ott-jax", "jax")
+PACKAGES = (
+    "ot-fast", "numpy", "scipy", "POT", "regot", "ott-jax", "jax", "torch", "curegot",
+    "flash-sinkhorn", "mdot-tnt",
+)  # fmt: skip
 
 
 def package_versions() -> dict[str, str]:

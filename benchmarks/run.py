@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from . import cases, limits, monge, report, sns, sparse
+from . import cases, gpu, limits, monge, report, sns, sparse
 from .cases import Build
 from .peers import PEERS
 from .worker import Reply, Worker
@@ -315,7 +315,7 @@ def machine_limits(suite: str, rows: list[Row], before: dict[str, float], thread
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("suite", choices=(*RUNS, "sns", "sparse", "monge"))
+    parser.add_argument("suite", choices=(*RUNS, "sns", "sparse", "monge", "gpu"))
     parser.add_argument("--quick", action="store_true", help="fewer and smaller cases, minutes")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
@@ -335,7 +335,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     if args.suite not in RUNS:
-        return {"sns": sns, "sparse": sparse, "monge": monge}[args.suite].run(args)
+        return {"sns": sns, "sparse": sparse, "monge": monge, "gpu": gpu}[args.suite].run(args)
     load = warn_if_busy(args.threads)
     before = limits.throughput(args.threads)
     suite = RUNS[args.suite][0]

@@ -14,6 +14,43 @@ from . import _core
 
 core = _core
 
+
+def cuda() -> Any:
+    """The CUDA core; TypeError where this build has none or it does not load."""
+    try:
+        from . import _cuda
+    except ImportError as error:
+        raise TypeError(
+            f"CUDA arrays need the CUDA module of ot_fast: {_cuda_reason(error)}; pass host arrays"
+        ) from None
+    return _cuda
+
+
+def _cuda_reason(error: ImportError) -> str:
+    if importlib.util.find_spec("ot_fast._cuda") is None:
+        return "this build has no CUDA module (it is built where nvcc is found, OT_FAST_CUDA=ON)"
+    return f"ot_fast._cuda does not load: {error}"
+
+
+def _cuda_info() -> dict[str, Any]:
+    try:
+        from . import _cuda
+    except ImportError as error:
+        return {"present": False, "devices": [], "reason": _cuda_reason(error)}
+    found = _cuda.devices()
+    return {
+        "present": True,
+        "devices": found["names"],
+        "architectures": _cuda.architectures,
+        "reason": found["reason"],
+    }
+
+
+def core_of(place: Any) -> Any:
+    """The core that works where arrays live: the same functions in either."""
+    return cuda() if place.cuda else core
+
+
 ARRAY_LIBRARIES = {
     "numpy": ("numpy",),
     "cupy": ("cupy", "cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x"),
@@ -41,8 +78,9 @@ def info() -> dict[str, Any]:
     dict
         ``version``; ``isa_built`` and ``isa``, the instruction-set levels compiled in and the one
         chosen (``OT_FAST_ISA`` lowers it); ``threads``, the default number of threads
-        (``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then the affinity mask); ``cuda``, why the
-        GPU is or is not used; ``arrays``, the array libraries installed and their versions.
+        (``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then the affinity mask); ``cuda``: whether
+        the CUDA module is ``present``, the ``devices`` it sees, and the ``reason`` where it sees
+        none; ``arrays``, the array libraries installed and their versions.
 
     Examples
     --------
@@ -50,15 +88,11 @@ def info() -> dict[str, Any]:
     >>> otf.info()["isa"] in otf.info()["isa_built"]
     True
     """
-    cuda = importlib.util.find_spec("ot_fast._cuda") is not None
     return {
         "version": core.__version__,
         "isa_built": core.isa_built(),
         "isa": core.isa(),
         "threads": core.default_threads(),
-        "cuda": {
-            "present": cuda,
-            "reason": "" if cuda else "this build has no CUDA module (ot_fast._cuda)",
-        },
+        "cuda": _cuda_info(),
         "arrays": {k: v for k, names in ARRAY_LIBRARIES.items() if (v := _version(names))},
     }

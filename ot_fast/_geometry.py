@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._backends import core
+from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, float_dtype, place_of
+from ._backends import core as host_core
+from ._backends import core_of
 
 COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
 
@@ -30,7 +32,8 @@ class DenseCost:
     """A cost matrix, used where it lies.
 
     Row-major and column-major float32 and float64 matrices are used without a copy (rows or
-    columns may be strided); others are converted once.
+    columns may be strided); others are converted once. CUDA arrays (CuPy, PyTorch, JAX, Numba) stay
+    on their device, and the problem is solved there.
 
     Parameters
     ----------
@@ -45,24 +48,24 @@ class DenseCost:
     """
 
     def __init__(self, C: Any) -> None:
-        array = _validate.matrix(C, "C")
-        item = array.itemsize
-        # Column-major costs are the row-major costs of the transposed problem.
-        self.transposed = array.strides[1] != item and array.strides[0] == item
-        if not self.transposed and array.strides[1] != item:
-            _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
-            array = np.ascontiguousarray(array)
+        self.place: Place = place_of(C, "C")
+        self.core = core_of(self.place)
+        if isinstance(self.place, Cuda):
+            array, rows = self._on_device(C, self.place)
+        else:
+            array, rows = self._on_host(C)
         self.C = array
-        self.shape: tuple[int, int] = array.shape
-        self.dtype = array.dtype
-        rows = array.T if self.transposed else array
-        stats = core.stats(core.dense(rows))
+        self.shape: tuple[int, int] = tuple(int(k) for k in array.shape)  # type: ignore[assignment]
+        self.dtype = dtype_of(array)
+        where = self.place.where()
+        stats = self.core.stats(self.core.dense(rows), where)
         if stats["nan"] or stats["neg_inf"]:
-            k = divmod(stats["first_bad"], rows.shape[1])
+            k = divmod(stats["first_bad"], int(rows.shape[1]))
             i, j = k[::-1] if self.transposed else k
+            value = self.place.host(array[i : i + 1, j : j + 1])[0, 0]
             raise ValueError(
-                f"C must not hold NaN or -inf; C[{i}, {j}] = {array[i, j]} "
-                f"({stats['nan'] + stats['neg_inf']} of {array.size} entries)"
+                f"C must not hold NaN or -inf; C[{i}, {j}] = {value} "
+                f"({stats['nan'] + stats['neg_inf']} of {math.prod(self.shape)} entries)"
             )
         self.has_forbidden = stats["pos_inf"] > 0
         low, high = stats["min"], stats["max"]
@@ -73,22 +76,60 @@ class DenseCost:
         top = max(abs(low), abs(high))
         if top > 1e300 or 0 < top < 1e-250:
             self.exponent = math.frexp(top)[1]
-            rows = np.ldexp(rows.astype(np.float64), -self.exponent)
+            rows = self._scaled(rows, -self.exponent)
             low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
         self.shift = low
         self.range = high - low
         self.scale = min(self.range, 8 * self._typical(rows))
-        self.handle = core.dense(rows, low)
+        self.handle = self.core.dense(rows, low)
 
-    def _typical(self, rows: NDArray[Any]) -> float:
+    def _on_host(self, C: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The matrix, and the rows that the core reads."""
+        array = _validate.matrix(C, "C")
+        item = array.itemsize
+        # Column-major costs are the row-major costs of the transposed problem.
+        self.transposed = array.strides[1] != item and array.strides[0] == item
+        if not self.transposed and array.strides[1] != item:
+            _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
+            array = np.ascontiguousarray(array)
+        return array, array.T if self.transposed else array
+
+    def _on_device(self, C: Any, place: Cuda) -> tuple[Any, Any]:
+        if len(C.shape) != 2:
+            raise ValueError(f"C must be a matrix (n, m); got shape {tuple(C.shape)}")
+        if 0 in C.shape:
+            raise ValueError(f"C must not be empty; got shape {tuple(C.shape)}")
+        dtype = dtype_of(C)
+        if dtype.kind not in "fiub":
+            raise TypeError(f"C must hold real numbers; its dtype is {dtype}")
+        array = place.plain(C, float_dtype(dtype))
+        item = dtype_of(array).itemsize
+        strides = byte_strides(array)
+        self.transposed = strides[1] != item and strides[0] == item and array.shape[1] > 1
+        if not self.transposed and (strides[1] != item or strides[0] % item or strides[0] < 0):
+            array = place.contiguous(array)
+        return array, array.T if self.transposed else array
+
+    def _scaled(self, rows: Any, power: int) -> Any:
+        if not isinstance(self.place, Cuda):
+            return np.ldexp(rows.astype(np.float64), power)
+        half = power // 2
+        return self.place.plain(rows, np.float64) * 2.0**half * 2.0 ** (power - half)
+
+    def _typical(self, rows: Any) -> float:
         """The median of a sample of costs above the least: what reg scaling starts from."""
         n, m = rows.shape
-        k = np.arange(4096)
-        sample = rows[(k * 7919) % n, (k * 104729 + k // 7) % m].astype(np.float64) - self.shift
+        if self.place is HOST:
+            k = np.arange(4096)
+            sample = rows[(k * 7919) % n, (k * 104729 + k // 7) % m]
+        else:
+            some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
+            sample = np.concatenate([self.place.host(r).ravel() for r in some])
+        sample = sample.astype(np.float64) - self.shift
         sample = sample[np.isfinite(sample) & (sample > 0)]
         return float(np.median(sample)) if len(sample) else self.range
 
-    def to_dense(self) -> NDArray[Any]:
+    def to_dense(self) -> Any:
         """The matrix itself."""
         return self.C
 
@@ -103,7 +144,8 @@ class PointCloud:
     ----------
     x : array_like, shape (n, d) or (n,)
     y : array_like, shape (m, d) or (m,)
-        Points. float32 is kept where both are; all else becomes float64.
+        Points. float32 is kept where both are; all else becomes float64. CUDA arrays are copied on
+        their device, and the problem is solved there.
     cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}
         As in :func:`scipy.spatial.distance.cdist`; ``"power"`` is ``|x - y|^p``, the Euclidean
         norm to the power `p`. From d = 8 on, squared distances are expanded as
@@ -134,41 +176,29 @@ class PointCloud:
         self, x: Any, y: Any, cost: str = "sqeuclidean", *, p: float | None = None
     ) -> None:
         self.cost, self.p = checked_cost(cost, p)
-        xs, ys = _validate.points(x, "x"), _validate.points(y, "y")
+        place = place_of(x, "x")
+        xs, ys = _validate.points(x, "x", place), _validate.points(y, "y", place)
         if xs.shape[1] != ys.shape[1]:
             raise ValueError(
                 f"x and y must have the same dimension d; got {xs.shape[1]} and {ys.shape[1]}"
             )
         dtype = np.promote_types(xs.dtype, ys.dtype)
+        xs, ys = xs.astype(dtype), ys.astype(dtype)
         # Own copies: later changes to the caller's arrays do not reach the result.
-        self.x = xs.astype(dtype)
-        self.y = ys.astype(dtype)
+        self.x, self.y = place.put(xs), place.put(ys)
         self.shape: tuple[int, int] = (len(xs), len(ys))
         self.dtype = dtype
-        self._check_directions(("x", "y"))
-        self._load()
-
-    def _check_directions(self, names: tuple[str, str]) -> None:
-        if self.cost != "cosine":
-            return
-        for name, points in zip(names, (self.x, self.y), strict=True):
-            zero = ~points.any(axis=1)
-            if zero.any():
-                raise ValueError(
-                    f"{name} must have no zero rows for the cosine cost; "
-                    f"{name}[{int(np.argmax(zero))}] is zero ({int(zero.sum())} rows)"
-                )
+        self._load(xs, ys, place, ("x", "y"))
 
     @classmethod
     def checked(
         cls, x: NDArray[Any], y: NDArray[Any], cost: str, p: float, names: tuple[str, str]
     ) -> PointCloud:
-        """Of validated points, which go by these names in messages."""
+        """Of validated host points, which go by these names in messages."""
         cloud = cls.__new__(cls)
         cloud.x, cloud.y, cloud.cost, cloud.p = x, y, cost, p
         cloud.shape, cloud.dtype = (len(x), len(y)), x.dtype
-        cloud._check_directions(names)
-        cloud._load()
+        cloud._load(x, y, HOST, names)
         return cloud
 
     @classmethod
@@ -180,9 +210,20 @@ class PointCloud:
         """The costs of y against x."""
         return PointCloud.of_checked(self.y, self.x, self.cost, self.p)
 
-    def _load(self) -> None:
+    def _load(
+        self, xs: NDArray[Any], ys: NDArray[Any], place: Place, names: tuple[str, str]
+    ) -> None:
+        """xs and ys are x and y on the host."""
+        if self.cost == "cosine":
+            for name, points in zip(names, (xs, ys), strict=True):
+                zero = ~points.any(axis=1)
+                if zero.any():
+                    raise ValueError(
+                        f"{name} must have no zero rows for the cosine cost; "
+                        f"{name}[{int(np.argmax(zero))}] is zero ({int(zero.sum())} rows)"
+                    )
         # Points scaled by an exact power of two, so that costs neither over- nor underflow.
-        bounds = core.bounds(self.x), core.bounds(self.y)
+        bounds = host_core.bounds(xs), host_core.bounds(ys)
         reach = max(float(np.abs(b).max()) for b in bounds)
         limit = 2.0**40 if self.dtype == np.float32 else 2.0**400
         power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
@@ -193,11 +234,15 @@ class PointCloud:
             )
         self.power = 0 if self.cost == "cosine" else power
         self.exponent = self.power * (2 if self.cost == "sqeuclidean" else 1)
-        px, py = (np.ldexp(self.x, -power), np.ldexp(self.y, -power)) if power else (self.x, self.y)
+        px, py = self.x, self.y
+        if power:
+            px, py = place.put(np.ldexp(xs, -power)), place.put(np.ldexp(ys, -power))
         self.range = self.scale = self._bound(*(np.ldexp(b, -power) for b in bounds))
         if not self.range < (1e38 if self.dtype == np.float32 else 1e300):
             raise ValueError(f"costs must stay within the range of {self.dtype}; rescale x and y")
-        self.handle = core.points(px, py, self.cost, self.p)
+        self.place: Place = place
+        self.core = core_of(place)
+        self.handle = self.core.points(px, py, self.cost, self.p, place.where())
 
     def _bound(self, x: NDArray[Any], y: NDArray[Any]) -> float:
         """The largest cost that the bounding boxes allow."""
@@ -212,7 +257,7 @@ class PointCloud:
         with np.errstate(over="ignore"):
             return float(np.power(square, self.p / 2))
 
-    def to_dense(self) -> NDArray[Any]:
+    def to_dense(self) -> Any:
         """The (n, m) cost matrix, in the points' dtype.
 
         Raises
@@ -221,11 +266,14 @@ class PointCloud:
             Where it cannot be held.
         """
         n, m = self.shape
-        _validate.check_memory(
-            n * m * self.dtype.itemsize, "the cost matrix", "keep the PointCloud"
-        )
-        C: NDArray[Any] = core.cost_matrix(self.handle)
-        return np.ldexp(C, self.exponent) if self.exponent else C
+        size = n * m * self.dtype.itemsize
+        _validate.check_memory(size, "the cost matrix", "keep the PointCloud", self.place)
+        C = self.place.empty((n, m), self.dtype)
+        self.core.cost_rows(self.handle, C, self.place.where())
+        C = self.place.finished(C)
+        if not self.exponent:
+            return C
+        return np.ldexp(C, self.exponent) if self.place is HOST else C * 2.0**self.exponent
 
     def __repr__(self) -> str:
         d = self.x.shape[1]

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator
 
 from . import _validate
-from ._arrays import to_numpy
-from ._backends import core
+from ._arrays import linear_operator, refuse_cuda, to_numpy
 from ._errors import Status
 from ._geometry import DenseCost, PointCloud
 
@@ -46,6 +44,16 @@ class Problem:
     @property
     def transposed(self) -> bool:
         return self.geometry.transposed
+
+    @property
+    def core(self) -> Any:
+        """The core that reads the costs where they live."""
+        return self.geometry.core
+
+    @property
+    def where(self) -> Any:
+        """What that core is told of a call: threads, or a stream."""
+        return self.geometry.place.where(self.threads)
 
     @property
     def core_reg(self) -> float:
@@ -84,34 +92,34 @@ class Plan:
         with np.errstate(divide="ignore"):
             phi = self.phi if row is None else np.maximum(self.phi + np.log(row), -1e300)
             h = self.h if col is None else self.h + np.log(col)
-        s, c, cost = core.marginals(
-            p.geometry.handle, p.a, p.core_reg, phi, h, f64 or not p.single, p.threads
+        s, c, cost = p.core.marginals(
+            p.geometry.handle, p.a, p.core_reg, phi, h, f64 or not p.single, p.where
         )
         return p.a * s, c, float(p.a @ cost)
 
-    def rows(self, first: int, last: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """P[first:last] as an array."""
+    def rows(self, first: int, last: int) -> Any:
+        """P[first:last], where the costs live."""
         p = self.problem
-        if out is None:
-            out = np.empty((last - first, self.shape[1]), np.float32 if p.single else np.float64)
-        core.plan_rows(
-            p.geometry.handle, self.a, p.core_reg, self.phi, self.h, first, last, out, p.threads
+        dtype = np.float32 if p.single else np.float64
+        out = p.geometry.place.empty((last - first, self.shape[1]), dtype)
+        p.core.plan_rows(
+            p.geometry.handle, self.a, p.core_reg, self.phi, self.h, first, last, out, p.where
         )
-        return out
+        return p.geometry.place.finished(out)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """The plan by blocks of rows."""
+        """The plan by blocks of rows, on the host."""
         n, m = self.shape
         step = max(1, BLOCK // m)
         for i in range(0, n, step):
-            yield i, self.rows(i, min(n, i + step))
+            yield i, self.problem.geometry.place.host(self.rows(i, min(n, i + step)))
 
     def apply(self, V: NDArray[Any], columns: bool) -> Vector:
         """P V, or P'V with columns, for V of shape (size, k)."""
         p = self.problem
         W = np.ascontiguousarray(np.asarray(V, np.float64).T)
-        return core.apply_plan(  # type: ignore[no-any-return]
-            p.geometry.handle, self.a, p.core_reg, self.phi, self.h, W, columns, p.threads
+        return p.core.apply_plan(  # type: ignore[no-any-return]
+            p.geometry.handle, self.a, p.core_reg, self.phi, self.h, W, columns, p.where
         ).T
 
 
@@ -152,25 +160,27 @@ class Result:
         )
         return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
 
-    @cached_property
-    def a(self) -> Vector:
-        p = self._problem
-        return (p.b if p.transposed else p.a) * p.mass
+    def _put(self, array: NDArray[Any]) -> Any:
+        """To the caller's library and device."""
+        return self.geometry.place.put(array)
 
     @cached_property
-    def b(self) -> Vector:
+    def a(self) -> Any:
         p = self._problem
-        return (p.a if p.transposed else p.b) * p.mass
+        return self._put((p.b if p.transposed else p.a) * p.mass)
+
+    @cached_property
+    def b(self) -> Any:
+        p = self._problem
+        return self._put((p.a if p.transposed else p.b) * p.mass)
 
     @property
-    def f(self) -> NDArray[Any]:
-        f: NDArray[Any] = self.potentials[0]
-        return f
+    def f(self) -> Any:
+        return self.potentials[0]
 
     @property
-    def g(self) -> NDArray[Any]:
-        g: NDArray[Any] = self.potentials[1]
-        return g
+    def g(self) -> Any:
+        return self.potentials[1]
 
 
 class OTResult(Result):
@@ -178,7 +188,7 @@ class OTResult(Result):
 
     Cheap fields are filled by the solver. The others are computed on first access, by passes that
     stream over the costs, and kept. They read the caller's cost matrix, which must not have
-    changed in the meantime.
+    changed in the meantime. Arrays come back in the library and on the device of the costs.
 
     Attributes
     ----------
@@ -244,7 +254,11 @@ class OTResult(Result):
         return M * (M - 1 - math.log(M)) if M != 1 else 0.0
 
     @cached_property
-    def potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def potentials(self) -> tuple[Any, Any]:
+        f, g = self._host_potentials()
+        return self._put(f), self._put(g)
+
+    def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
         p = self._problem
         k = self.geometry.exponent
         f = p.core_reg * (self._plan.phi - math.log(p.mass)) + self.geometry.shift
@@ -296,10 +310,10 @@ class OTResult(Result):
         # Zero weights take no part: +inf never wins a minimum, and 0 * inf is 0.
         f = np.where(p.a > 0, p.core_reg * self._plan.phi, -np.inf)
         g = np.where(p.b > 0, p.core_reg * self._plan.psi, -np.inf)
-        pairs = [core.c_transform(geometry.handle, g, p.a, p.threads)]
-        low = core.column_min(geometry.handle, f, p.a, p.threads)
+        pairs = [p.core.c_transform(geometry.handle, g, p.a, p.where)]
+        low = p.core.column_min(geometry.handle, f, p.a, p.where)
         low = np.where((p.b > 0) & np.isfinite(low), low, -np.inf)
-        pairs.append(core.c_transform(geometry.handle, low, p.a, p.threads))
+        pairs.append(p.core.c_transform(geometry.handle, low, p.a, p.where))
         with np.errstate(invalid="ignore"):
             inner = [
                 np.where(p.a > 0, p.a * u, 0.0).sum() + np.where(p.b > 0, p.b * v, 0.0).sum()
@@ -307,7 +321,7 @@ class OTResult(Result):
             ]
         best = max((float(v) for v in inner if math.isfinite(v)), default=-math.inf)
         if best < 0 or not math.isfinite(best):  # the least cost is a bound too
-            least = core.column_min(geometry.handle, np.zeros(len(p.a)), p.a, p.threads)
+            least = p.core.column_min(geometry.handle, np.zeros(len(p.a)), p.a, p.where)
             best = max(best, float(least[p.b > 0].min()))
         return p.cost(best)
 
@@ -323,7 +337,7 @@ class OTResult(Result):
         lack = float(lack_a.sum())
         if lack > 0 and lack_b.sum() > 0:
             lack_b /= lack_b.sum()
-            spread = core.cost_apply(p.geometry.handle, lack_b, p.threads)
+            spread = p.core.cost_apply(p.geometry.handle, lack_b, p.where)
             with np.errstate(invalid="ignore"):
                 cost += float(np.where(lack_a > 0, lack_a * spread, 0.0).sum())
         return p.cost(cost) if math.isfinite(cost) else math.inf
@@ -335,31 +349,36 @@ class OTResult(Result):
     # ------------------------------------------------------------------ the plan
 
     @cached_property
-    def plan(self) -> NDArray[Any]:
+    def plan(self) -> Any:
         n, m = self._plan.shape
         size = 4 if self._problem.single else 8
         _validate.check_memory(
-            n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan(...) or plan_operator"
+            n * m * size,
+            f"a dense plan ({n} x {m})",
+            "use sparse_plan(...) or plan_operator",
+            self.geometry.place,
         )
         P = self._plan.rows(0, n)
         return P.T if self._problem.transposed else P
 
     @property
-    def plan_operator(self) -> LinearOperator:
+    def plan_operator(self) -> Any:
         plan, flip = self._plan, self._problem.transposed
+        place = self.geometry.place
         n, m = plan.shape[::-1] if flip else plan.shape
         dtype = np.dtype(np.float32 if self._problem.single else np.float64)
 
         def product(columns: bool) -> Any:
             def matmat(V: NDArray[Any]) -> Vector:
-                V = np.asarray(V)
+                V = to_numpy(V, "V", place)
                 out = plan.apply(V.reshape(len(V), -1), columns)
-                return out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False)
+                out = out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False)
+                return place.put(out)  # type: ignore[no-any-return]
 
             return matmat
 
         forward, backward = product(flip), product(not flip)
-        return LinearOperator(
+        return linear_operator(place)(
             (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=dtype
         )
 
@@ -397,6 +416,7 @@ class OTResult(Result):
         """
         from ._implicit import plan_vjp
 
+        refuse_cuda(self.geometry, "the plan", "gradients of the plan are")
         G = np.asarray(to_numpy(G, "G"), np.float64)
         if G.shape != self.geometry.shape:
             raise ValueError(f"G must have shape {self.geometry.shape}; got {G.shape}")
@@ -426,6 +446,7 @@ class OTResult(Result):
         Returns
         -------
         scipy.sparse.csr_array, shape (n, m)
+            For CUDA costs ``cupyx.scipy.sparse.csr_matrix`` or a sparse CSR tensor of PyTorch.
 
         Notes
         -----
@@ -443,20 +464,50 @@ class OTResult(Result):
         flip = self._problem.transposed
         if top_k is not None:
             k = _validate.integer(top_k, "top_k", least=1)
-            return self._largest_of_columns(k) if flip else self._largest_of_rows(k)
+            P = self._largest_of_columns(k) if flip else self._largest_of_rows(k)
+            return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)
         if threshold is None:
             fraction = _validate.real(mass, "mass", positive=True)
             if fraction > 1:
                 raise ValueError(f"mass must be a fraction in (0, 1]; got {mass}")
+            if self.geometry.place.cuda:
+                return self._extracted(
+                    self._problem.mass * (1 - fraction) / math.prod(self._plan.shape), fraction
+                )
             cut = self._cut(fraction)
         else:
             cut = _validate.real(threshold, "threshold", positive=False)
+            if self.geometry.place.cuda:
+                return self._extracted(np.nextafter(cut, 0), None)
         P = self._collect(
             (i, r, c, B[r, c])
             for i, B in self._plan.blocks()
             for r, c in [np.nonzero((cut <= B) & (B > 0))]
         )
         return sp.csr_array(P.T) if flip else P
+
+    def _extracted(self, threshold: float, fraction: float | None) -> Any:
+        """Entries above a threshold, gathered on the device; the largest of them that hold a
+        fraction of the mass."""
+        p, plan = self._problem, self._plan
+        n, m = plan.shape
+        begin, column, value = p.core.entries(
+            p.geometry.handle, plan.a, p.core_reg, plan.phi, plan.h, threshold, p.where
+        )
+        if fraction is not None:  # what lies below the threshold holds less than the rest
+            order = np.argsort(-value, kind="stable")
+            held = np.cumsum(value[order])
+            target = fraction * float(self._row.sum()) * p.mass * (1 - 1e-12)
+            keep = np.zeros(len(value), bool)
+            keep[order[: int(np.searchsorted(held, target)) + 1]] = True
+            row = np.repeat(np.arange(n), np.diff(begin))[keep]
+            column, value = column[keep], value[keep]
+            begin = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+        dtype = np.float32 if p.single else np.float64
+        P = sp.csr_array((value.astype(dtype), column, begin), shape=(n, m))
+        if p.transposed:
+            P = sp.csr_array(P.T)
+        return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)
 
     def _collect(self, parts: Any) -> sp.csr_array:
         rows, cols, vals = [], [], []
@@ -524,7 +575,15 @@ class OTResult(Result):
     # ------------------------------------------------------------------ for people
 
     def plot(self) -> Figure:
-        """The plan (or the matching) and the convergence curve; needs ``ot-fast[plot]``."""
+        """The plan (or the matching) and the convergence curve; needs ``ot-fast[plot]``.
+
+        Raises
+        ------
+        TypeError
+            For costs on a CUDA device.
+        """
+        if self.geometry.place.cuda:
+            raise TypeError(f"plot draws from host memory; the costs live in {self.geometry.place}")
         from ._plot import plot_result
 
         return plot_result(self)

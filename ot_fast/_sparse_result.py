@@ -10,7 +10,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from . import _validate
-from ._backends import core
 from ._geometry import DenseCost, PointCloud
 from ._result import Problem, Result
 
@@ -110,11 +109,11 @@ class SparseResult(Result):
         # Where there is no mass: the largest values that let no entry into the plan.
         empty = ~np.isfinite(f)
         if empty.any():
-            low = core.c_transform(p.geometry.handle, g, p.a, p.threads)[0]
+            low = p.core.c_transform(p.geometry.handle, g, p.a, p.where)[0]
             f[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
         empty = ~np.isfinite(g)
         if empty.any():
-            low = core.column_min(p.geometry.handle, f, np.ones_like(f), p.threads)
+            low = p.core.column_min(p.geometry.handle, f, np.ones_like(f), p.where)
             g[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
         f += p.geometry.shift
         if p.transposed:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
+from ._arrays import refuse_cuda
 from ._backends import core
 from ._errors import ConvergenceError, ConvergenceWarning
 from ._geometry import PointCloud
@@ -69,7 +70,9 @@ class Transport:
         size = n * m
         handle = cloud.handle
         if cloud.x.shape[1] >= 8 and size <= STORED_COST:
-            handle = core.dense(core.cost_matrix(handle, threads))
+            costs = np.empty(cloud.shape, cloud.dtype)
+            core.cost_rows(handle, costs, threads)
+            handle = core.dense(costs)
         kernel = "none"
         # Symmetric solves to a few digits end before a kernel has paid for itself.
         if math.isinf(rho) and min(n, m) > 1 and not (symmetric and tol >= 1e-4):
@@ -285,6 +288,8 @@ def options_of(tol: Any, max_iter: Any, threads: Any) -> dict[str, Any]:
 
 def clouds_of(x: Any, y: Any, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Two validated clouds of one dimension and dtype, copied."""
+    for value, name in zip((x, y), names, strict=True):
+        refuse_cuda(value, name, "losses are")
     xs, ys = _validate.points(x, names[0]), _validate.points(y, names[1])
     if xs.shape[1] != ys.shape[1]:
         raise ValueError(

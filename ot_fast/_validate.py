@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import as_float, to_numpy
+from ._arrays import HOST, Place, as_float, to_numpy
+from ._backends import core_of
 
 Vector = NDArray[np.float64]
 
@@ -62,9 +63,9 @@ def _first(mask: NDArray[np.bool_]) -> tuple[int, int]:
     return index, int(np.count_nonzero(mask))
 
 
-def weights(value: Any, name: str, size: int) -> tuple[Vector, bool]:
+def weights(value: Any, name: str, size: int, place: Place = HOST) -> tuple[Vector, bool]:
     """Nonnegative float64 weights of the given size, and whether they came in single precision."""
-    array = to_numpy(value, name)
+    array = to_numpy(value, name, place)
     if array.shape != (size,):
         raise ValueError(f"{name} must have shape ({size},) to match C; got {array.shape}")
     single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
@@ -82,15 +83,17 @@ def weights(value: Any, name: str, size: int) -> tuple[Vector, bool]:
     return out, single
 
 
-def marginals(a: Any, b: Any, n: int, m: int) -> tuple[Vector, Vector, float, float]:
+def marginals(
+    a: Any, b: Any, n: int, m: int, place: Place = HOST
+) -> tuple[Vector, Vector, float, float]:
     """(a, b, mass, b_scale): weights of sum 1, their common mass, and the factor put on b."""
     single = False
     wa = wb = None
     if a is not None:
-        wa, one = weights(a, "a", n)
+        wa, one = weights(a, "a", n, place)
         single |= one
     if b is not None:
-        wb, one = weights(b, "b", m)
+        wb, one = weights(b, "b", m, place)
         single |= one
     mass_a = 1.0 if wa is None else float(wa.sum())
     mass_b = mass_a if wb is None else float(wb.sum())
@@ -121,9 +124,9 @@ def matrix(value: Any, name: str) -> NDArray[Any]:
     return out if out.flags.aligned else out.copy()
 
 
-def points(value: Any, name: str) -> NDArray[Any]:
+def points(value: Any, name: str, place: Place = HOST) -> NDArray[Any]:
     """A nonempty, finite, row-major (n, d) float32 or float64 array."""
-    array = to_numpy(value, name)
+    array = to_numpy(value, name, place)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -160,9 +163,14 @@ def available_memory() -> int:
     return max(free, 0)
 
 
-def check_memory(size: int, what: str, remedy: str) -> None:
+def free_memory(place: Place = HOST) -> int:
+    """Bytes that can be had where arrays live."""
+    return int(core_of(place).memory(place.where())[0]) if place.cuda else available_memory()
+
+
+def check_memory(size: int, what: str, remedy: str, place: Place = HOST) -> None:
     """MemoryError before the operating system has to step in."""
-    free = available_memory()
+    free = free_memory(place)
     if size > free:
         raise MemoryError(
             f"{what} needs {size / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are available; "
@@ -170,9 +178,9 @@ def check_memory(size: int, what: str, remedy: str) -> None:
         )
 
 
-def potential(value: Any, name: str, size: int) -> Vector:
+def potential(value: Any, name: str, size: int, place: Place = HOST) -> Vector:
     """A finite potential of the given size, in float64."""
-    array = np.array(to_numpy(value, f"init {name}"), np.float64)
+    array = np.array(to_numpy(value, f"init {name}", place), np.float64)
     if array.shape != (size,):
         raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
     if not np.isfinite(array).all():

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import to_numpy
-from ._backends import core
+from ._arrays import HOST, Place, to_numpy
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud, as_geometry
 from ._result import OTResult, Plan, Problem
@@ -46,7 +45,9 @@ def sinkhorn(
     a, b : array_like, shapes (n,) and (m,), or None
         Marginals, >= 0, of equal sums; None is uniform. Zeros are legal.
     C : array_like, shape (n, m), or PointCloud or DenseCost
-        Costs, in any unit. ``+inf`` forbids a pair.
+        Costs, in any unit. ``+inf`` forbids a pair. A CUDA array (CuPy, PyTorch, JAX, Numba) is
+        solved on its device, in the library's current stream, and a, b and init must be arrays of
+        the same library and device.
     reg : float
         Regularisation > 0, in the unit of C.
     method : {"auto", "newton", "scaling", "log", "sns"}
@@ -70,7 +71,7 @@ def sinkhorn(
         mass in the solver's normalised units). Exceptions end the solve and propagate.
     threads : int, optional
         Default: ``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then all that this process may use.
-        Results do not depend on it, to the last bit.
+        Results do not depend on it, to the last bit. Not for CUDA arrays.
     time_limit : float, optional
         Seconds, looked at after every pass.
     on_fail : {"warn", "raise", "ignore"}
@@ -150,7 +151,7 @@ def sinkhorn(
         tol,
         passes,
         limit,
-        count,
+        problem.where,
         callback,
     )
     used = method
@@ -161,17 +162,18 @@ def sinkhorn(
     elif method == "sns":
         steps = 20 if sns_steps is None else _validate.integer(sns_steps, "sns_steps", least=0)
         density = 2 / max(phi.size, psi.size) if sns_density is None else sns_density
-        outcome = dict(core.sns(*common, steps=steps, density=density))
+        outcome = dict(problem.core.sns(*common, steps=steps, density=density))
         outcome["message"] = f"{steps} Sinkhorn and {outcome['newton_steps']} Newton steps"
     else:
         kernel = kernel_dtype or "float32"
         size = phi.size * psi.size * (8 if kernel == "float64" else 4)
         if method == "scaling":
-            _validate.check_memory(size, "the stored kernel", 'use method="log"')
+            place = problem.geometry.place
+            _validate.check_memory(size, "the stored kernel", 'use method="log"', place)
         elif method == "log" or not _stores(problem, size):
             kernel = "none"
         newton = method in ("auto", "newton")
-        outcome = dict(core.sinkhorn(*common, newton=newton, kernel=kernel, start=start))
+        outcome = dict(problem.core.sinkhorn(*common, newton=newton, kernel=kernel, start=start))
         if method == "auto":
             dense = "log" if kernel == "none" else "scaling"
             used = dense if outcome["message"] else "newton"
@@ -179,7 +181,9 @@ def sinkhorn(
         given = not np.isnan(phi).any() and Plan(problem, phi, psi).marginals()[0].sum() < 1e100
         if not given:
             h = psi + problem.log_b()
-            phi[:] = core.softmin(problem.geometry.handle, problem.core_reg, h, count)
+            phi[:] = problem.core.softmin(
+                problem.geometry.handle, problem.core_reg, h, problem.where
+            )
     _extend(problem, phi, psi)
     result = OTResult(Plan(problem, phi, psi), used, tol, outcome)
     if used == "closed form":
@@ -192,11 +196,11 @@ def sinkhorn(
 def _single(p: Problem, phi: Vector, psi: Vector) -> dict[str, Any]:
     """One row or one column: the product plan is the only one."""
     if phi.size == 1:
-        cost = core.column_min(p.geometry.handle, np.zeros(1), p.a, p.threads)
+        cost = p.core.column_min(p.geometry.handle, np.zeros(1), p.a, p.where)
         phi[:], psi[:] = 0.0, np.where(p.b > 0, cost, 0.0) / p.core_reg
     else:
         psi[:] = 0.0
-        phi[:] = core.softmin(p.geometry.handle, p.core_reg, psi, p.threads)
+        phi[:] = p.core.softmin(p.geometry.handle, p.core_reg, psi, p.where)
     dual = p.core_reg * float(p.a @ phi + np.where(p.b > 0, p.b * psi, 0.0).sum())
     line = {"n_iter": 1.0, "reg": p.core_reg, "error": 0.0, "dual_value": dual, "elapsed": 0.0}
     history = {key: np.array([value]) for key, value in line.items()}
@@ -245,8 +249,10 @@ def sinkhorn_path(
 def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
     """Validate and normalise."""
     geometry = as_geometry(C)
+    if threads and geometry.place.cuda:
+        raise ValueError(f"threads is for host arrays; C lives in {geometry.place}: leave it out")
     n, m = geometry.shape
-    wa, wb, mass, b_scale = _validate.marginals(a, b, n, m)
+    wa, wb, mass, b_scale = _validate.marginals(a, b, n, m, geometry.place)
     if geometry.transposed:
         wa, wb = wb, wa
     problem = Problem(geometry, wa, wb, mass, b_scale, reg, geometry.dtype == np.float32, threads)
@@ -260,7 +266,7 @@ def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
 def _check_rows(p: Problem) -> None:
     """InfeasibleError for rows and columns with mass and no allowed pair."""
     zero = np.where(p.b > 0, 0.0, -np.inf)
-    f, g = core.c_transform(p.geometry.handle, zero, p.a, p.threads)
+    f, g = p.core.c_transform(p.geometry.handle, zero, p.a, p.where)
     names = ("column", "row") if p.transposed else ("row", "column")
     for name, w, low in ((names[0], p.a, f), (names[1], p.b, g)):
         dead = (w > 0) & np.isposinf(low)
@@ -277,7 +283,7 @@ def _check_flow(p: Problem) -> None:
     import scipy.sparse as sp
     from scipy.sparse.csgraph import maximum_flow
 
-    C = np.asarray(p.geometry.to_dense())
+    C = p.geometry.place.host(p.geometry.to_dense())
     C = C.T if p.transposed else C
     n, m = C.shape
     unit = 2**30
@@ -309,7 +315,8 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
     reg = p.core_reg
     if isinstance(init, OTResult):
         reg = max(reg, min(float(np.ldexp(init.reg, -p.geometry.exponent)), 1e300))
-        f, g = (np.asarray(v, np.float64) for v in init.potentials)
+        f, g = (v.astype(np.float64) for v in init._host_potentials())
+        place: Place = HOST
     else:
         try:
             f, g = init
@@ -317,11 +324,12 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
             raise TypeError(
                 f"init must be an OTResult or a pair (f, g); got {type(init).__name__}"
             ) from None
+        place = p.geometry.place
     if f is None and g is None:
         return np.full(n, np.nan), np.zeros(m), 0.0
     sizes = p.geometry.shape
     pair: list[Any] = [
-        None if v is None else _validate.potential(v, name, k)
+        None if v is None else _validate.potential(v, name, k, place)
         for v, name, k in zip((f, g), "fg", sizes, strict=True)
     ]
     if p.transposed:
@@ -338,17 +346,17 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
 
 def _column_softmin(p: Problem, f: Vector) -> Vector:
     """psi_j = -log sum_i a_i exp(phi_i - C_ij/reg), around the hard minimum: two passes."""
-    low = core.column_min(p.geometry.handle, f, p.a, p.threads)
+    low = p.core.column_min(p.geometry.handle, f, p.a, p.where)
     psi = np.where(np.isfinite(low), low, 0.0) / p.core_reg
-    _, col, _ = core.marginals(
-        p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi, True, p.threads
+    _, col, _ = p.core.marginals(
+        p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi, True, p.where
     )
     return psi - np.log(np.where(col > 0, col, 1.0))
 
 
 def _stores(p: Problem, size: int) -> bool:
     """Whether a kernel of this size may be kept where Newton gives way to Sinkhorn."""
-    return isinstance(p.geometry, DenseCost) and size < _validate.available_memory() // 2
+    return isinstance(p.geometry, DenseCost) and size < _validate.free_memory(p.geometry.place) // 2
 
 
 def _extend(p: Problem, phi: Vector, psi: Vector) -> None:
@@ -411,14 +419,16 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
         raise TypeError(f"entropic_map needs the result of a PointCloud; got {geometry!r}")
     p = geometry.p if geometry.cost == "power" else None
     target = PointCloud(x_new, geometry.y, geometry.cost, p=p)
-    V = geometry.y if values is None else to_numpy(values, "values").astype(np.float64)
+    place = geometry.place
+    V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
     if len(V) != geometry.shape[1]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
     problem = result._problem
     reg = math.ldexp(problem.reg, -target.exponent)
     h = result._plan.h
-    phi = core.softmin(target.handle, reg, h, problem.threads)
+    phi = problem.core.softmin(target.handle, reg, h, problem.where)
     ones = np.ones(target.shape[0])
     W = np.ascontiguousarray(V.reshape(len(V), -1).T, np.float64)
-    out = core.apply_plan(target.handle, ones, reg, phi, h, W, False, problem.threads).T
-    return np.ascontiguousarray(out).reshape(target.shape[0], *V.shape[1:])
+    out = problem.core.apply_plan(target.handle, ones, reg, phi, h, W, False, problem.where).T
+    out = np.ascontiguousarray(out).reshape(target.shape[0], *V.shape[1:])
+    return place.put(out)  # type: ignore[no-any-return]

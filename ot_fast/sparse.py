@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import to_numpy
-from ._backends import core
+from ._arrays import refuse_cuda, to_numpy
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError
 from ._result import OTResult, Problem
 from ._sparse_result import SparseResult
@@ -255,6 +254,7 @@ class _Setup:
         self.max_iter = most
         if tol is not None:
             tol = _validate.real(tol, "tol", positive=False)
+        refuse_cuda(C, "C", "sparse plans are")
         self.problem = make_problem(a, b, C, reg, _validate.thread_count(threads))
         self.tol = tol if tol is not None else 1e-6 if self.problem.single else 1e-9
         self.f, self.g, self.warm = _start(self.problem, init)
@@ -263,7 +263,7 @@ class _Setup:
         self, method: str, by_rows: bool, axis: int | None, max_nz: int | None, semi_dual: bool
     ) -> SparseResult:
         p = self.problem
-        outcome = core.sparse(
+        outcome = p.core.sparse(
             p.geometry.handle,
             p.a,
             p.b,
@@ -275,7 +275,7 @@ class _Setup:
             self.tol,
             self.max_iter,
             self.time_limit,
-            p.threads,
+            p.where,
             self.callback,
             warm=self.warm,
             by_rows=by_rows,

@@ -5,7 +5,7 @@ theorem), or from one linear solve for the plan. Nothing is unrolled. Layers are
 differentiable once.
 Arguments that are not listed here are those of the function of the same name in ``ot_fast``.
 
-CUDA tensors raise a TypeError until the CUDA module is there.
+CUDA tensors raise a TypeError: losses are computed on the CPU only so far.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import divergence, entropic, monge
-from ._arrays import to_numpy
+from ._arrays import refuse_cuda, to_numpy
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
 
@@ -27,7 +27,10 @@ _GRADIENTS = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
 
 
 def _host(value: Any, name: str) -> Any:
-    return None if value is None else to_numpy(value, name)
+    if value is None:
+        return None
+    refuse_cuda(value, name, "layers are")
+    return to_numpy(value, name)
 
 
 def _tensors(*values: Any) -> list[Any]:

@@ -1,15 +1,7 @@
 // Entropic solvers, and the passes that read a plan from its potentials.
 #pragma once
 #include "bindings/tensor.hpp"
-#include "solvers/newton.hpp"
-#include "solvers/sinkhorn.hpp"
-#include "solvers/sns.hpp"
-
-namespace ot {
-extern template class Sinkhorn<cpu::Backend>;
-extern template class Newton<cpu::Backend>;
-extern template class Sns<cpu::Backend>;
-}  // namespace ot
+#include "solvers/all.hpp"
 
 namespace ot::bindings {
 
@@ -59,30 +51,33 @@ struct Recorder {
 };
 
 // Potentials phi and psi are the start (NaN in phi: unknown) and the result, in units of reg.
+template <class Place>
 struct Solve {
-  const GeometryHandle& h;
+  typename Place::Session session;
+  typename Place::In a, b;
+  typename Place::Out phi, psi;
   Problem problem;
   Limits limits;
-  double *phi, *psi;
-  int threads;
   Recorder recorder;
 
-  Solve(const GeometryHandle& geometry, const Vector& a, const Vector& b, double reg, double range, Vector& f,
-        Vector& g, double tol, index max_iter, double time_limit, int thread_count, py::object callback)
-      : h(geometry),
-        problem{h.view, input(a, h.view.n, "a"), input(b, h.view.m, "b"), reg, range, INFINITY, false},
+  Solve(const GeometryHandle<Place>& h, const Vector& av, const Vector& bv, double reg, double range, Vector& f,
+        Vector& g, double tol, index max_iter, double time_limit, typename Place::Where where, py::object callback)
+      : session(where),
+        a((input(av, h.view.n, "a"), session.in(av))),
+        b((input(bv, h.view.m, "b"), session.in(bv))),
+        phi((input(f, h.view.n, "phi"), session.in_out(f))),
+        psi((input(g, h.view.m, "psi"), session.in_out(g))),
+        problem{h.view, a.data(), b.data(), reg, range, INFINITY, false},
         limits{tol, max_iter, time_limit},
-        phi(output(f, h.view.n, "phi")),
-        psi(output(g, h.view.m, "psi")),
-        threads(thread_count),
         recorder{std::move(callback), {}} {}
 
   // run(backend, monitor) without the GIL.
   template <class F>
   py::dict operator()(F&& run) {
     const Monitor monitor = recorder.monitor();
-    auto be = backend(threads);
-    const Outcome out = released([&] { return run(be, monitor); });
+    const Outcome out = released([&] { return run(session.be, monitor); });
+    phi.done();
+    psi.done();
     py::dict d;
     d["status"] = name(out.status);
     d["n_iter"] = out.n_iter;
@@ -94,142 +89,164 @@ struct Solve {
   }
 };
 
-inline py::dict sinkhorn(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range,
-                         Vector phi, Vector psi, double tol, index max_iter, double time_limit, int threads,
-                         py::object callback, bool newton, const std::string& kernel, double start, double rho,
-                         bool symmetric) {
-  Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
+template <class Place>
+py::dict sinkhorn(const GeometryHandle<Place>& h, const Vector& a, const Vector& b, double reg, double range,
+                  Vector phi, Vector psi, double tol, index max_iter, double time_limit, typename Place::Where where,
+                  py::object callback, bool newton, const std::string& kernel, double start, double rho,
+                  bool symmetric) {
+  Solve<Place> solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, where, std::move(callback));
   solve.problem.rho = rho;
   solve.problem.symmetric = symmetric;
   const auto storage = kernel == "float64" ? Precision::f64 : Precision::f32;
   const auto domain = kernel == "none" ? SinkhornMethod::log : SinkhornMethod::scaling;
   const SinkhornOptions options{solve.limits, domain, storage, start};
-  return solve([&](cpu::Backend& be, const Monitor& monitor) {
-    if (newton) return Newton<cpu::Backend>(be, solve.problem, options, monitor).solve(solve.phi, solve.psi);
-    return Sinkhorn<cpu::Backend>(be, solve.problem, options, monitor).solve(solve.phi, solve.psi);
+  return solve([&](auto& be, const Monitor& monitor) {
+    using All = Solvers<typename Place::Backend>;
+    const auto run = newton ? All::newton : All::sinkhorn;
+    return run(be, solve.problem, options, monitor, solve.phi.data(), solve.psi.data());
   });
 }
 
-inline py::dict sns(const GeometryHandle& h, const Vector& a, const Vector& b, double reg, double range, Vector phi,
-                    Vector psi, double tol, index max_iter, double time_limit, int threads, py::object callback,
-                    index steps, double density) {
-  Solve solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, threads, std::move(callback));
+template <class Place>
+py::dict sns(const GeometryHandle<Place>& h, const Vector& a, const Vector& b, double reg, double range, Vector phi,
+             Vector psi, double tol, index max_iter, double time_limit, typename Place::Where where,
+             py::object callback, index steps, double density) {
+  Solve<Place> solve(h, a, b, reg, range, phi, psi, tol, max_iter, time_limit, where, std::move(callback));
   index newton_steps = 0;
-  py::dict d = solve([&](cpu::Backend& be, const Monitor& monitor) {
-    Sns<cpu::Backend> solver(be, solve.problem, {solve.limits, steps, density}, monitor);
-    const Outcome out = solver.solve(solve.phi, solve.psi);
-    newton_steps = solver.newton_steps;
-    return out;
+  py::dict d = solve([&](auto& be, const Monitor& monitor) {
+    return Solvers<typename Place::Backend>::sns(be, solve.problem, {solve.limits, steps, density}, monitor,
+                                                 solve.phi.data(), solve.psi.data(), newton_steps);
   });
   d["newton_steps"] = newton_steps;
   return d;
 }
 
-inline Pass reading(const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi,
-                    bool f64) {
-  Pass p;
-  p.reg = reg;
-  p.a = input(a, h.view.n, "a");
-  p.h = input(hpsi, h.view.m, "h");
-  p.phi = const_cast<double*>(input(phi, h.view.n, "phi"));
-  p.precision = f64 ? Precision::f64 : Precision::f32;
-  return p;
-}
+// The pass that reads a plan from its potentials.
+template <class Place>
+struct Reading {
+  typename Place::Session session;
+  typename Place::In a, phi, h;
+  Pass pass;
 
-inline void bind_entropic(py::module_& module) {
-  module.def("sinkhorn", sinkhorn, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
+  Reading(const GeometryHandle<Place>& geometry, const Vector& av, double reg, const Vector& f, const Vector& hv,
+          bool f64, typename Place::Where where)
+      : session(where),
+        a((input(av, geometry.view.n, "a"), session.in(av))),
+        phi((input(f, geometry.view.n, "phi"), session.in(f))),
+        h((input(hv, geometry.view.m, "h"), session.in(hv))) {
+    pass.reg = reg;
+    pass.a = a.data();
+    pass.h = h.data();
+    pass.phi = const_cast<double*>(phi.data());
+    pass.precision = f64 ? Precision::f64 : Precision::f32;
+  }
+};
+
+template <class Place>
+void bind_entropic(py::module_& module) {
+  using Handle = GeometryHandle<Place>;
+  using Where = typename Place::Where;
+  const auto where = [] { return py::arg_v(Place::kWhere, Place::anywhere()); };
+  module.def("sinkhorn", sinkhorn<Place>, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"),
+             py::arg("range"), py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"),
+             py::arg("time_limit"), py::arg(Place::kWhere), py::arg("callback"), py::kw_only(), py::arg("newton"),
+             py::arg("kernel"), py::arg("start"), py::arg("rho") = INFINITY, py::arg("symmetric") = false);
+  module.def("sns", sns<Place>, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
              py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
-             py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("newton"), py::arg("kernel"),
-             py::arg("start"), py::arg("rho") = INFINITY, py::arg("symmetric") = false);
-  module.def("sns", sns, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
-             py::arg("phi"), py::arg("psi"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
-             py::arg("threads"), py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
+             py::arg(Place::kWhere), py::arg("callback"), py::kw_only(), py::arg("steps"), py::arg("density"));
 
   // Row sums and column sums of the plan, and sum_j P_ij (C_ij - shift) by row, in one pass.
   module.def(
       "marginals",
-      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, bool f64,
-         int threads) {
-        auto be = backend(threads);
+      [](const Handle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, bool f64, Where place) {
+        Reading<Place> reading(h, a, reg, phi, hpsi, f64, place);
         Vector row(h.view.n), col(h.view.m), cost(h.view.n);
-        Pass p = reading(h, a, reg, phi, hpsi, f64);
-        p.row = row.mutable_data();
-        p.col = col.mutable_data();
-        p.cost = cost.mutable_data();
-        released([&] { be.pass(h.view, p); });
+        auto r = reading.session.out(row), c = reading.session.out(col), x = reading.session.out(cost);
+        reading.pass.row = r.data();
+        reading.pass.col = c.data();
+        reading.pass.cost = x.data();
+        released([&] { reading.session.be.pass(h.view, reading.pass); });
+        r.done();
+        c.done();
+        x.done();
         return py::make_tuple(row, col, cost);
       },
-      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"),
-      py::arg("threads") = 0);
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"), where());
 
   // One exact row update (damped where rho is finite) of phi, the column sums of that plan, and its gradient in the
   // row points, (n, d): all from one pass.
   module.def(
       "gradient",
-      [](const GeometryHandle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho,
-         int threads) {
+      [](const Handle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho, Where place) {
         if (h.view.kind != Kind::points) throw py::value_error("gradients in points need points");
-        auto be = backend(threads);
+        Reading<Place> reading(h, a, reg, phi, hpsi, true, place);
         Vector col(h.view.m), gradient({h.view.n, h.view.d});
-        Pass p = reading(h, a, reg, phi, hpsi, true);
-        p.update = true;
-        p.damp = std::isinf(rho) ? 1 : rho / (rho + reg);
-        p.col = col.mutable_data();
-        p.gradient = gradient.mutable_data();
-        released([&] { be.pass(h.view, p); });
+        auto f = reading.session.in_out(phi), c = reading.session.out(col), x = reading.session.out(gradient);
+        reading.pass.phi = f.data();
+        reading.pass.update = true;
+        reading.pass.damp = std::isinf(rho) ? 1 : rho / (rho + reg);
+        reading.pass.col = c.data();
+        reading.pass.gradient = x.data();
+        released([&] { reading.session.be.pass(h.view, reading.pass); });
+        f.done();
+        c.done();
+        x.done();
         return py::make_tuple(col, gradient);
       },
-      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("rho"),
-      py::arg("threads") = 0);
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("rho"), where());
 
   // phi_i = -log sum_j exp(h_j - (C_ij - shift)/reg): the row potentials that belong to h.
   module.def(
       "softmin",
-      [](const GeometryHandle& h, double reg, const Vector& hpsi, int threads) {
-        auto be = backend(threads);
-        Vector phi(h.view.n), ones(h.view.n);
-        std::fill(phi.mutable_data(), phi.mutable_data() + h.view.n, NAN);
+      [](const Handle& h, double reg, const Vector& hpsi, Where place) {
+        Vector unknown(h.view.n), ones(h.view.n), phi(h.view.n);
+        std::fill(unknown.mutable_data(), unknown.mutable_data() + h.view.n, NAN);
         std::fill(ones.mutable_data(), ones.mutable_data() + h.view.n, 1.0);
-        Pass p = reading(h, ones, reg, phi, hpsi, true);
-        p.update = true;
-        released([&] { be.pass(h.view, p); });
+        Reading<Place> reading(h, ones, reg, unknown, hpsi, true, place);
+        std::fill(phi.mutable_data(), phi.mutable_data() + h.view.n, NAN);
+        auto out = reading.session.in_out(phi);
+        reading.pass.phi = out.data();
+        reading.pass.update = true;
+        released([&] { reading.session.be.pass(h.view, reading.pass); });
+        out.done();
         return phi;
       },
-      py::arg("geometry"), py::arg("reg"), py::arg("h"), py::arg("threads") = 0);
+      py::arg("geometry"), py::arg("reg"), py::arg("h"), where());
 
+  // Rows [first, last) of the plan into out.
   module.def(
       "plan_rows",
-      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, index first,
-         index last, py::array out, int threads) {
-        const bool f64 = dtype_of(out) == DType::f64;
-        if (first < 0 || last < first || last > h.view.n || out.ndim() != 2 || out.shape(0) != last - first ||
-            out.shape(1) != h.view.m || !(out.flags() & py::array::c_style))
+      [](const Handle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, index first, index last,
+         const py::object& out, Where place) {
+        const Matrix to = Place::matrix(out, true);
+        if (first < 0 || last < first || last > h.view.n || to.rows != last - first || to.cols != h.view.m ||
+            to.ld != to.cols)
           throw py::value_error("out must be row-major of shape (last - first, m)");
-        auto be = backend(threads);
-        const Pass p = reading(h, a, reg, phi, hpsi, f64);
-        void* o = out.mutable_data();
-        released([&] { be.plan_rows(h.view, p, first, last, o, h.view.m); });
+        Reading<Place> reading(h, a, reg, phi, hpsi, to.dtype == DType::f64, place);
+        released([&] { reading.session.be.plan_rows(h.view, reading.pass, first, last, to.data, to.ld); });
+        reading.session.finish();
       },
       py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("first"),
-      py::arg("last"), py::arg("out"), py::arg("threads") = 0);
+      py::arg("last"), py::arg("out"), where());
 
   // P V' for V (k, m), or P'V' for V (k, n) with columns: (k, n) or (k, m).
   module.def(
       "apply_plan",
-      [](const GeometryHandle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, const Vector& V,
-         bool columns, int threads) {
+      [](const Handle& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi, const Vector& V,
+         bool columns, Where place) {
         if (V.ndim() != 2 || V.shape(1) != (columns ? h.view.n : h.view.m))
           throw py::value_error("V has the wrong shape");
-        auto be = backend(threads);
-        const Pass p = reading(h, a, reg, phi, hpsi, true);
+        Reading<Place> reading(h, a, reg, phi, hpsi, true, place);
         const index k = V.shape(0);
         Vector out({k, columns ? h.view.m : h.view.n});
-        double* o = out.mutable_data();
-        released([&] { be.apply_plan(h.view, p, V.data(), k, columns, o); });
+        const auto v = reading.session.in(V);
+        auto o = reading.session.out(out);
+        released([&] { reading.session.be.apply_plan(h.view, reading.pass, v.data(), k, columns, o.data()); });
+        o.done();
         return out;
       },
       py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("V"), py::arg("columns"),
-      py::arg("threads") = 0);
+      where());
 }
 
 }  // namespace ot::bindings

@@ -1,12 +1,13 @@
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_geometry.hpp"
 #include "bindings/bind_sparse.hpp"
+#include "bindings/on_cpu.hpp"
 
 namespace ot::bindings {
 
 // Rates of this machine in 1e9 per second, best of several runs: what a pass is measured against.
 py::dict limits(int threads) {
-  auto be = backend(threads);
+  cpu::Backend be(threads, signals_pending);
   const auto& table = be.table();
   const int count = be.threads();
   const auto rate = [&](auto work) {
@@ -48,6 +49,29 @@ py::dict limits(int threads) {
   return d;
 }
 
+// The least and the largest value of every coordinate, (2, d).
+template <class T>
+Vector bounds_of(const Matrix& points) {
+  const index n = points.rows, d = points.cols;
+  const T* p = static_cast<const T*>(points.data);
+  Vector out({index{2}, d});
+  double *low = out.mutable_data(), *high = low + d;
+  for (index k = 0; k < d; ++k) low[k] = high[k] = p[k];
+  for (index i = 1; i < n; ++i)
+    for (index k = 0; k < d; ++k) {
+      const double v = p[i * d + k];
+      low[k] = v < low[k] ? v : low[k];
+      high[k] = v > high[k] ? v : high[k];
+    }
+  return out;
+}
+
+Vector bounds(const py::object& points) {
+  const Matrix v = Cpu::matrix(points);
+  if (v.rows == 0 || v.ld != v.cols) throw py::value_error("points must be row-major and not empty");
+  return v.dtype == DType::f64 ? bounds_of<double>(v) : bounds_of<float>(v);
+}
+
 }  // namespace ot::bindings
 
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
@@ -56,9 +80,10 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   cpu::kernels();  // an unusable OT_FAST_ISA fails here, at import
   module.doc() = "The CPU core of ot_fast.";
   module.attr("__version__") = OT_VERSION;
-  bindings::bind_geometry(module);
-  bindings::bind_entropic(module);
-  bindings::bind_sparse(module);
+  bindings::bind_geometry<bindings::Cpu>(module);
+  bindings::bind_entropic<bindings::Cpu>(module);
+  bindings::bind_sparse<bindings::Cpu>(module);
+  module.def("bounds", bindings::bounds, py::arg("points"));
   module.def("isa", [] { return std::string(cpu::kernels().name); });
   module.def("isa_built", [] { return cpu::levels_built(); });
   module.def("default_threads", [] { return cpu::default_threads(); });

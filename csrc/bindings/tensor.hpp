@@ -1,4 +1,12 @@
-// NumPy arrays in and out of the core. Python has validated them; here sizes are checked once more.
+// Arrays in and out of the core. Python has validated them; here sizes are checked once more.
+//
+// Bindings are written once, over a Place: where arrays live and solvers run (on_cpu.hpp, on_cuda.hpp).
+//   Backend
+//   Where, kWhere          what a call is told of the place, and the name of that argument
+//   Session s(where)       s.be is the backend; s.finish() waits for what it has been asked to do
+//   matrix(object)         a view of an array there
+//   s.in(v), s.out(v)      a NumPy vector as the backend reads or writes it; out.done() brings it back
+//   Points                 owner of packed points; load_points(handle, x, y, where) packs them
 #pragma once
 #include <pybind11/functional.h>
 #include <pybind11/numpy.h>
@@ -10,7 +18,7 @@
 
 #include "core/buffer.hpp"
 #include "core/status.hpp"
-#include "cpu/backend.hpp"
+#include "core/types.hpp"
 
 namespace ot::bindings {
 
@@ -27,18 +35,20 @@ inline double* output(Vector& v, index size, const char* name) {
   return v.mutable_data();
 }
 
+// A matrix whose rows are contiguous.
+struct Matrix {
+  void* data = nullptr;
+  DType dtype = DType::f64;
+  index rows = 0, cols = 0, ld = 0;
+};
+
 // A geometry and what keeps its memory alive.
+template <class Place>
 struct GeometryHandle {
   Geometry view;
   py::object owner;
-  Buffer<char> x, yt, xx, yy;
+  typename Place::Points points;
 };
-
-inline DType dtype_of(const py::array& a) {
-  if (py::isinstance<py::array_t<double>>(a)) return DType::f64;
-  if (py::isinstance<py::array_t<float>>(a)) return DType::f32;
-  throw py::type_error("expected a float32 or float64 array");
-}
 
 inline bool signals_pending() {
   py::gil_scoped_acquire gil;
@@ -55,7 +65,5 @@ auto released(F&& f) {
     throw py::error_already_set();
   }
 }
-
-inline cpu::Backend backend(int threads) { return cpu::Backend(threads, signals_pending); }
 
 }  // namespace ot::bindings

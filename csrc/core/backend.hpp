@@ -82,7 +82,7 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   { be.log(n, in, out) };                    // of max(x, 2^-1022)
   { be.dots(n, in, in, D, int{}, out) };     // out_k = sum_j w_j v_j D_kj
   { be.combine(n, in, in, D, int{}, out) };  // out = x - sum_k c_k D_k
-  // f(i, s) adds to s[0..N): the only operation that waits for the device.
+  // f(i, s) adds to s[0..N), and may write what belongs to i: the only operation that waits for the device.
   { be.template sums<2>(n, f)[0] };
 };
 

@@ -1,4 +1,5 @@
-// Owned, aligned, uninitialised host memory; large blocks ask for huge pages (fewer page faults).
+// Owned, aligned, uninitialised memory: of the host, where large blocks ask for huge pages (fewer
+// page faults), or of a device.
 #pragma once
 #include <cstdlib>
 #include <new>
@@ -12,10 +13,22 @@
 
 namespace ot {
 
+// Where the memory of a device comes from. It outlives the buffers taken from it.
+struct Memory {
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* data) noexcept = 0;
+
+ protected:
+  ~Memory() = default;
+};
+
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
+  Buffer(index n, Memory& memory) : size_(n), memory_(&memory) {
+    if (n > 0) data_ = static_cast<T*>(memory.allocate(static_cast<std::size_t>(n) * sizeof(T)));
+  }
   explicit Buffer(index n) : size_(n) {
     if (n == 0) return;
     constexpr std::size_t huge = std::size_t{1} << 21;
@@ -33,7 +46,10 @@ class Buffer {
     swap(o);
     return *this;
   }
-  ~Buffer() { std::free(data_); }
+  ~Buffer() {
+    if (memory_ && data_) memory_->release(data_);
+    else std::free(data_);
+  }
 
   T* data() { return data_; }
   const T* data() const { return data_; }
@@ -43,8 +59,9 @@ class Buffer {
   // Contents are lost when it grows.
   void reserve(index n) {
     if (n > size_) {
+      Memory* memory = memory_;
       *this = Buffer();
-      *this = Buffer(n);
+      *this = memory ? Buffer(n, *memory) : Buffer(n);
     }
   }
 
@@ -52,9 +69,11 @@ class Buffer {
   void swap(Buffer& o) {
     std::swap(data_, o.data_);
     std::swap(size_, o.size_);
+    std::swap(memory_, o.memory_);
   }
   T* data_ = nullptr;
   index size_ = 0;
+  Memory* memory_ = nullptr;
 };
 
 }  // namespace ot

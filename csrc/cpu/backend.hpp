@@ -298,18 +298,27 @@ class Backend {
     });
   }
 
+  // Sums in registers: what f writes cannot alias them.
+  template <int N, class F>
+  static void add(index first, index last, F f, double* out) {
+    double total[N] = {};
+    for (index i = first; i < last; ++i) {
+      double one[N] = {};
+      f(i, one);
+      for (int c = 0; c < N; ++c) total[c] += one[c];
+    }
+    for (int c = 0; c < N; ++c) out[c] = total[c];
+  }
   template <int N, class F>
   std::array<double, N> sums(index n, F f) {
     std::array<double, N> total{};
     if (n <= kBlock) {
-      for (index i = 0; i < n; ++i) f(i, total.data());
+      add<N>(0, n, f, total.data());
       return total;
     }
     sums_.reserve(blocks(n) * N);
     ThreadPool::instance().run(blocks(n), n < 4 * kBlock ? 1 : threads_, [&](index k) {
-      std::array<double, N> s{};
-      for (index i = k * kBlock; i < std::min(n, (k + 1) * kBlock); ++i) f(i, s.data());
-      std::copy(s.begin(), s.end(), sums_.data() + k * N);
+      add<N>(k * kBlock, std::min(n, (k + 1) * kBlock), f, sums_.data() + k * N);
     });
     for (index k = 0; k < blocks(n); ++k)
       for (int c = 0; c < N; ++c) total[static_cast<std::size_t>(c)] += sums_[k * N + c];

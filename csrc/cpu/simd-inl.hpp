@@ -76,7 +76,9 @@ inline Vec<double> gather(const double* x, const std::int32_t* idx) {
 #if OT_VEC == 64
   return (Vec<double>)_mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(idx)), x, 8);
 #elif defined(__AVX2__)
-  return (Vec<double>)_mm256_i32gather_pd(x, _mm_loadu_si128(reinterpret_cast<const __m128i*>(idx)), 8);
+  // With a source and a mask: the plain one has an uninitialised source, of which gcc warns.
+  const __m256d zero = _mm256_setzero_pd(), all = _mm256_cmp_pd(zero, zero, _CMP_EQ_OQ);
+  return (Vec<double>)_mm256_mask_i32gather_pd(zero, x, _mm_loadu_si128(reinterpret_cast<const __m128i*>(idx)), all, 8);
 #else
   Vec<double> v;
   for (index l = 0; l < lanes<double>; ++l) v[l] = x[idx[l]];

@@ -33,7 +33,7 @@ class Anderson {
       if (count_ < K) ++count_;
       std::rotate(diff_.begin(), diff_.end() - 1, diff_.end());
       double* d = diff_[0].data();
-      be_.for_each(m, [=](index j) {
+      be_.for_each(m, [=] OT_HD(index j) {
         const double dr = rho[j] - last[m + j];
         d[j] = psi[j] - last[j] + dr;
         d[m + j] = dr;
@@ -41,7 +41,7 @@ class Anderson {
       for (int k = K - 1; k > 0; --k)
         for (int l = K - 1; l > 0; --l) gram_[k][l] = gram_[k - 1][l - 1];
     }
-    be_.for_each(m, [=](index j) {
+    be_.for_each(m, [=] OT_HD(index j) {
       last[j] = psi[j];
       last[m + j] = rho[j];
       plain[j] = psi[j] + rho[j];

@@ -35,10 +35,7 @@ class Newton : Sinkhorn<B> {
         inverse_a_(be.template buffer<double>(n_)),
         phi_before_(be.template buffer<double>(n_)),
         psi_before_(be.template buffer<double>(m_)) {
-    double *ones = ones_.data(), *inverse_a = inverse_a_.data();
-    const double* a = p.a;
-    be.for_each(m_, [=](index j) { ones[j] = 1; });
-    be.for_each(n_, [=](index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
+    set_up();
   }
 
   Outcome solve(double* phi, double* psi) {
@@ -74,20 +71,27 @@ class Newton : Sinkhorn<B> {
     return out;
   }
 
- private:
+  // Below, public for nvcc: see SemiDual.
+  void set_up() {
+    double *ones = ones_.data(), *inverse_a = inverse_a_.data();
+    const double* a = p_.a;
+    be_.for_each(m_, [=] OT_HD(index j) { ones[j] = 1; });
+    be_.for_each(n_, [=] OT_HD(index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
+  }
+
   // The potentials at the next reg by linear extrapolation of phi and psi in 1/reg.
   void predict(double previous, double reg, double next) {
     const bool known = previous > 0;
     const double t = known ? (1 / next - 1 / reg) / (1 / reg - 1 / previous) : 0, factor = reg / next;
-    const auto extrapolate = [&](index n, double* now, double* before) {
-      be_.for_each(n, [=](index i) {
-        const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
-        before[i] = now[i];
-        now[i] = std::min(1e300, std::max(-1e300, guess));
-      });
-    };
-    extrapolate(n_, phi_, phi_before_.data());
-    extrapolate(m_, psi_, psi_before_.data());
+    extrapolate(n_, phi_, phi_before_.data(), known, t, factor);
+    extrapolate(m_, psi_, psi_before_.data(), known, t, factor);
+  }
+  void extrapolate(index n, double* now, double* before, bool known, double t, double factor) {
+    be_.for_each(n, [=] OT_HD(index i) {
+      const double guess = known ? now[i] + t * (now[i] - before[i]) : now[i] * factor;
+      before[i] = now[i];
+      now[i] = std::min(1e300, std::max(-1e300, guess));
+    });
   }
 
   // Kept entries a row beyond which Sinkhorn is cheaper: m/16, half of it on the way there; never
@@ -116,11 +120,11 @@ class Newton : Sinkhorn<B> {
       const Value before = v;
       double *trial = trial_.data(), *sinkhorn = product_.data();
       const double *psi = psi_, *rho = rho_.data(), *step = step_.data();
-      be_.for_each(m_, [=](index j) { sinkhorn[j] = psi[j] + rho[j]; });
+      be_.for_each(m_, [=] OT_HD(index j) { sinkhorn[j] = psi[j] + rho[j]; });
       bool gained = false;
       for (const double alpha : {1.0, 0.25}) {
         if (!(slope > 0)) break;
-        be_.for_each(m_, [=](index j) { trial[j] = psi[j] + alpha * step[j]; });
+        be_.for_each(m_, [=] OT_HD(index j) { trial[j] = psi[j] + alpha * step[j]; });
         kept.threshold = threshold_;
         v = evaluate(reg, trial, precision, &kept);
         const double slack = noise * (1 + std::fabs(before.F));
@@ -160,48 +164,53 @@ class Newton : Sinkhorn<B> {
     double *inverse = inverse_.data(), *diagonal = diagonal_.data(), *rows = rows_.data();
     const double damp = 1 + mu_ + rounding;
     be_.kept_diagonal(T, n_, m_, inverse_a, inverse);
-    be_.for_each(m_, [=](index j) {
+    double next = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) {
       diagonal[j] = b[j] > 0 ? damp * col[j] : 1.0;
       const double exact = diagonal[j] - inverse[j];
       inverse[j] = 1 / std::max(exact, rounding * diagonal[j] + 1e-300);
       x[j] = 0;
       r[j] = b[j] - col[j];
-    });
-    const auto scale = [&] {
-      if (factored_) be_.kept_solve(n_, m_, r, z);
-      else be_.for_each(m_, [=](index j) { z[j] = inverse[j] * r[j]; });
-    };
+      s[0] += inverse[j] * r[j] * r[j];
+    })[0];
     bool fresh = false;
     double rz = 0, left = error;
-    index since = 0;
+    index since = 0;  // a new preconditioner, which starts the directions afresh
     for (index k = 0; k < kMaxCg && left > forcing_ * error; ++k, ++since) {
       if (!fresh && k == (factored_ ? kStale : kPatient)) {
         fresh = true;
         factored_ = be_.kept_factor(T, n_, m_, a, diagonal);
         since = 0;
       }
-      scale();
-      const double next = dot(r, z), beta = since > 0 ? next / rz : 0;
+      const bool factored = factored_;
+      if (factored) {
+        be_.kept_solve(n_, m_, r, z);
+        next = dot(r, z);
+      }
+      const double beta = since > 0 ? next / rz : 0;
       rz = next;
       if (!(rz > 0)) break;
-      be_.for_each(m_, [=](index j) { d[j] = z[j] + (beta != 0 ? beta * d[j] : 0.0); });
+      be_.for_each(
+          m_, [=] OT_HD(index j) { d[j] = (factored ? z[j] : inverse[j] * r[j]) + (beta != 0 ? beta * d[j] : 0.0); });
       be_.kept_apply(T, n_, d, rows);
-      be_.for_each(n_, [=](index i) { rows[i] *= inverse_a[i]; });
+      be_.for_each(n_, [=] OT_HD(index i) { rows[i] *= inverse_a[i]; });
       be_.kept_apply_transposed(T, n_, m_, rows, q);
-      be_.for_each(m_, [=](index j) { q[j] = diagonal[j] * d[j] - q[j]; });
+      be_.for_each(m_, [=] OT_HD(index j) { q[j] = diagonal[j] * d[j] - q[j]; });
       const double curvature = dot(d, q);
       if (!(curvature > 0)) break;
       const double alpha = rz / curvature;
-      be_.for_each(m_, [=](index j) {
+      const auto sums = be_.template sums<2>(m_, [=] OT_HD(index j, double* s) {
         x[j] += alpha * d[j];
         r[j] -= alpha * q[j];
+        s[0] += inverse[j] * r[j] * r[j];
+        s[1] += std::fabs(r[j]);
       });
-      left = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(r[j]); })[0];
+      next = sums[0];
+      left = sums[1];
     }
     solved_ = left <= forcing_ * error;
     const double reach = reach_;
-    clipped_ = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
-    be_.for_each(m_, [=](index j) {
+    clipped_ = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += std::fabs(x[j]) > reach; })[0] > 0;
+    be_.for_each(m_, [=] OT_HD(index j) {
       x[j] = std::min(reach, std::max(-reach, x[j]));
       r[j] = b[j] - col[j];
     });
@@ -214,6 +223,7 @@ class Newton : Sinkhorn<B> {
     return out;
   }
 
+ private:
   static constexpr index kMaxCg = 500;
   static constexpr index kPatient = 150, kStale = 30;  // CG iterations after which a factor, or another one, pays
   static constexpr index kSlow = 3;                    // slow steps in a row after which Sinkhorn takes over

@@ -108,14 +108,15 @@ class Sinkhorn : protected SemiDual<B> {
     finish(out, v);
   }
 
+ public:  // for nvcc: see SemiDual
   // At (phi, psi), where the exact pass has just put the true column marginal into col_.
   void calibrate(typename B::Kernel& K, const double* phi0, const double* psi0, double* u, double* q, double* kappa,
                  double* delta) {
     const double *phi = phi_, *psi = psi_, *a = p_.a, *b = p_.b;
     double* col = col_.data();
     double* h = h_.data();
-    be_.for_each(n_, [=](index i) { u[i] = std::exp(phi[i] - phi0[i]); });
-    be_.for_each(m_, [=](index j) {
+    be_.for_each(n_, [=] OT_HD(index i) { u[i] = std::exp(phi[i] - phi0[i]); });
+    be_.for_each(m_, [=] OT_HD(index j) {
       q[j] = b[j] * std::exp(psi[j] - psi0[j]);
       h[j] = col[j];
     });
@@ -127,22 +128,22 @@ class Sinkhorn : protected SemiDual<B> {
     pass.col = delta;
     be_.kernel_pass(K, pass);
     clock_.count();
-    be_.for_each(n_, [=](index i) { kappa[i] = a[i] > 0 ? kappa[i] / a[i] : 1.0; });
-    be_.for_each(m_, [=](index j) { delta[j] = h[j] > 0 && delta[j] > 0 ? q[j] * delta[j] / h[j] : 1.0; });
+    be_.for_each(n_, [=] OT_HD(index i) { kappa[i] = a[i] > 0 ? kappa[i] / a[i] : 1.0; });
+    be_.for_each(m_, [=] OT_HD(index j) { delta[j] = h[j] > 0 && delta[j] > 0 ? q[j] * delta[j] / h[j] : 1.0; });
     // Corrected targets of rows and columns must hold the same mass, or the error has a floor.
-    const auto rows = be_.template sums<1>(n_, [=](index i, double* s) { s[0] += a[i] * kappa[i]; });
-    const auto cols = be_.template sums<1>(m_, [=](index j, double* s) { s[0] += b[j] * delta[j]; });
+    const auto rows = be_.template sums<1>(n_, [=] OT_HD(index i, double* s) { s[0] += a[i] * kappa[i]; });
+    const auto cols = be_.template sums<1>(m_, [=] OT_HD(index j, double* s) { s[0] += b[j] * delta[j]; });
     const double balance = rows[0] / cols[0];
-    be_.for_each(m_, [=](index j) { delta[j] *= balance; });
+    be_.for_each(m_, [=] OT_HD(index j) { delta[j] *= balance; });
   }
 
   Value evaluate_kernel(typename B::Kernel& K, const double* psi, const double* phi0, const double* psi0, double* u,
                         double* q, const double* kappa, const double* delta, Precision precision) {
     const double* b = p_.b;
     double *col = col_.data(), *phi = phi_;
-    be_.for_each(m_, [=](index j) { q[j] = psi[j] - psi0[j]; });
+    be_.for_each(m_, [=] OT_HD(index j) { q[j] = psi[j] - psi0[j]; });
     be_.exp(m_, q, q);
-    be_.for_each(m_, [=](index j) { q[j] *= b[j]; });
+    be_.for_each(m_, [=] OT_HD(index j) { q[j] *= b[j]; });
     KernelPass pass;
     pass.precision = precision;
     pass.q = q;
@@ -151,21 +152,22 @@ class Sinkhorn : protected SemiDual<B> {
     pass.u = u;
     pass.col = col;
     be_.kernel_pass(K, pass);
-    be_.for_each(m_, [=](index j) { col[j] *= q[j] / delta[j]; });
+    be_.for_each(m_, [=] OT_HD(index j) { col[j] *= q[j] / delta[j]; });
     be_.log(n_, u, phi);
-    be_.for_each(n_, [=](index i) { phi[i] += phi0[i]; });
+    be_.for_each(n_, [=] OT_HD(index i) { phi[i] += phi0[i]; });
     constexpr double range = 25;  // float32 keeps exp(-75): what is lost is below exp(-25)
     Value v = value(psi, phi, p_.reg);
-    const auto far = be_.template sums<1>(
-        m_, [=](index j, double* s) { s[0] += !(std::fabs(psi[j] - psi0[j]) < range) && b[j] > 0; });
     const double* a = p_.a;
-    const auto wide = be_.template sums<1>(
-        n_, [=](index i, double* s) { s[0] += !(std::fabs(phi[i] - phi0[i]) < range) && a[i] > 0; });
-    v.worst = far[0] + wide[0];
+    const index n = n_, m = m_;
+    v.worst = be_.template sums<1>(std::max(n, m), [=] OT_HD(index k, double* s) {
+      if (k < m) s[0] += !(std::fabs(psi[k] - psi0[k]) < range) && b[k] > 0;
+      if (k < n) s[0] += !(std::fabs(phi[k] - phi0[k]) < range) && a[k] > 0;
+    })[0];
     clock_.count(p_.reg, v.error, p_.reg * v.F);
     return v;
   }
 
+ private:
   static constexpr double kSingle = 1e-6;  // error that float32 products resolve
 };
 

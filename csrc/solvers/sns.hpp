@@ -36,7 +36,7 @@ class Sns : SemiDual<B> {
     for (index k = 0; k < std::max<index>(o_.sinkhorn_steps, 1) && clock_.can_pass(); ++k) {
       if (k > 0) {
         const double* rho = rho_.data();
-        be_.for_each(m_, [=](index j) { psi[j] += rho[j]; });
+        be_.for_each(m_, [=] OT_HD(index j) { psi[j] += rho[j]; });
       }
       v = evaluate(p_.reg, psi_, Precision::f64);
       if (v.error <= o_.tol || clock_.exhausted()) break;
@@ -61,12 +61,12 @@ class Sns : SemiDual<B> {
     return out;
   }
 
- private:
+  // Below, public for nvcc: see SemiDual.
   // Both marginals, F and the kept entries at (phi, psi), without an update.
   Value full(const double* phi, const double* psi, Kept& T) {
     double* h = h_.data();
     const double *logb = logb_.data(), *a = p_.a, *b = p_.b;
-    be_.for_each(m_, [=](index j) { h[j] = psi[j] + logb[j]; });
+    be_.for_each(m_, [=] OT_HD(index j) { h[j] = psi[j] + logb[j]; });
     Pass pass;
     pass.reg = p_.reg;
     pass.h = h;
@@ -76,12 +76,12 @@ class Sns : SemiDual<B> {
     pass.col = col_.data();
     be_.pass(p_.geo, pass, T);
     double *row = row_.data(), *col = col_.data();
-    be_.for_each(n_, [=](index i) { row[i] *= a[i]; });
-    const auto r = be_.template sums<2>(n_, [=](index i, double* s) {
+    be_.for_each(n_, [=] OT_HD(index i) { row[i] *= a[i]; });
+    const auto r = be_.template sums<2>(n_, [=] OT_HD(index i, double* s) {
       s[0] += std::fabs(a[i] - row[i]);
       s[1] += a[i] > 0 ? a[i] * phi[i] - row[i] : 0.0;
     });
-    const auto c = be_.template sums<2>(m_, [=](index j, double* s) {
+    const auto c = be_.template sums<2>(m_, [=] OT_HD(index j, double* s) {
       s[0] += std::fabs(b[j] - col[j]);
       s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
     });
@@ -92,46 +92,47 @@ class Sns : SemiDual<B> {
 
   // Vectors of both sides lie behind one another: rows, then columns.
   double dot(const double* x, const double* y) {
-    return be_.template sums<1>(n_ + m_, [=](index i, double* s) { s[0] += x[i] * y[i]; })[0];
+    return be_.template sums<1>(n_ + m_, [=] OT_HD(index i, double* s) { s[0] += x[i] * y[i]; })[0];
   }
 
   Value newton(const Value& at, Kept& T) {
-    double *x = work_[0].data(), *r = work_[1].data(), *d = work_[2].data(), *q = work_[3].data(), *z = work_[4].data();
-    double *diagonal = work_[5].data(), *gradient = work_[6].data(), *trial = work_[7].data();
+    double *x = work_[0].data(), *r = work_[1].data(), *d = work_[2].data(), *q = work_[3].data();
+    double *diagonal = work_[4].data(), *gradient = work_[5].data(), *trial = work_[6].data();
     const double *a = p_.a, *b = p_.b, *row = row_.data(), *col = col_.data();
     const index n = n_, size = n_ + m_;
-    be_.for_each(size, [=](index i) {
+    be_.for_each(size, [=] OT_HD(index i) {
       const double mass = i < n ? row[i] : col[i - n];
       gradient[i] = (i < n ? a[i] : b[i - n]) - mass;
       diagonal[i] = mass > 0 ? mass : 1.0;
       x[i] = 0;
       r[i] = gradient[i];
-      z[i] = r[i] / diagonal[i];
-      d[i] = z[i];
+      d[i] = r[i] / diagonal[i];
     });
-    double rz = dot(r, z);
+    double rz = dot(r, d);
     const double stop = 1e-8 * rz;
     for (index k = 0; k < 1000 && rz > stop; ++k) {
       be_.kept_apply(T, n_, d + n, q);
       be_.kept_apply_transposed(T, n_, m_, d, q + n);
-      be_.for_each(size, [=](index i) { q[i] += diagonal[i] * d[i]; });
-      const double curvature = dot(d, q);
+      const double curvature = be_.template sums<1>(size, [=] OT_HD(index i, double* s) {
+        q[i] += diagonal[i] * d[i];
+        s[0] += d[i] * q[i];
+      })[0];
       if (!(curvature > 0)) break;
       const double alpha = rz / curvature;
-      be_.for_each(size, [=](index i) {
+      const double next = be_.template sums<1>(size, [=] OT_HD(index i, double* s) {
         x[i] += alpha * d[i];
         r[i] -= alpha * q[i];
-        z[i] = r[i] / diagonal[i];
-      });
-      const double next = dot(r, z), beta = next / rz;
-      be_.for_each(size, [=](index i) { d[i] = z[i] + beta * d[i]; });
+        s[0] += r[i] * r[i] / diagonal[i];
+      })[0];
+      const double beta = next / rz;
+      be_.for_each(size, [=] OT_HD(index i) { d[i] = r[i] / diagonal[i] + beta * d[i]; });
       rz = next;
     }
     const double slope = dot(gradient, x), slack = 1e-14 * (1 + std::fabs(at.F));
     Value v = at;
     for (double alpha = 1; alpha > 1e-9 && !clock_.exhausted(); alpha *= 0.5) {
       const double *phi = phi_, *psi = psi_;
-      be_.for_each(size, [=](index i) { trial[i] = (i < n ? phi[i] : psi[i - n]) + alpha * x[i]; });
+      be_.for_each(size, [=] OT_HD(index i) { trial[i] = (i < n ? phi[i] : psi[i - n]) + alpha * x[i]; });
       v = full(trial, trial + n, T);
       if (std::isfinite(v.F) && v.F >= at.F + 1e-4 * alpha * slope - slack) {
         copy(trial, phi_, n_);
@@ -145,9 +146,10 @@ class Sns : SemiDual<B> {
     return at;
   }
 
+ private:
   const SnsOptions o_;
   Buffer<double> row_;
-  std::array<Buffer<double>, 8> work_;
+  std::array<Buffer<double>, 7> work_;
   index fruitless_ = 0;
 };
 

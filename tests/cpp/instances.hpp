@@ -10,11 +10,21 @@
 #include <vector>
 
 #include "cpu/backend.hpp"
+#if defined(OT_TEST_GPU)
+#include "gpu_backend.hpp"
+#endif
 #include "reference_backend.hpp"
 
 namespace ot {
 
-using Vector = std::vector<double>;
+#if defined(OT_TEST_GPU)
+template <class T>
+using Array = std::vector<T, Managed<T>>;
+#else
+template <class T>
+using Array = std::vector<T>;
+#endif
+using Vector = Array<double>;
 inline constexpr double kInf = std::numeric_limits<double>::infinity();
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -74,9 +84,9 @@ inline std::vector<Spec> all_specs() {
 
 // y in panels of kPanel bytes a coordinate, as tile_of_points reads it.
 template <class T>
-std::vector<T> panels(const std::vector<T>& y, index m, index d) {
+Array<T> panels(const Array<T>& y, index m, index d) {
   constexpr index P = cpu::kPanel / static_cast<index>(sizeof(T));
-  std::vector<T> out(size(cpu::round_up(m, P) * d));
+  Array<T> out(size(cpu::round_up(m, P) * d));
   for (index j = 0; j < m; ++j)
     for (index k = 0; k < d; ++k) out[size(j / P * P * d + k * P + j % P)] = y[size(j * d + k)];
   return out;
@@ -124,7 +134,8 @@ class Instance {
   template <class B>
   const Geometry& on() const {
     if constexpr (std::is_same_v<B, ReferenceBackend>) return plain_;
-    else return packed_;
+    else if constexpr (std::is_same_v<B, cpu::Backend>) return packed_;
+    else return transposed_;
   }
 
   Pass pass(double* to, bool update, Precision precision = Precision::f64) const {
@@ -163,7 +174,7 @@ class Instance {
         c_[size(i * plain_.ld + j)] = forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
       }
     plain_.C = c_.data();
-    packed_ = plain_;
+    transposed_ = packed_ = plain_;
   }
 
   void make_points() {
@@ -188,9 +199,13 @@ class Instance {
     panels_ = panels(y, m, d);
     packed_.x = ready_.data();
     packed_.yt = panels_.data();
+    transposed_ = packed_;
+    for (index k = 0; k < d; ++k)
+      for (index j = 0; j < m; ++j) columns_.push_back(y[size(j * d + k)]);
+    transposed_.yt = columns_.data();
   }
 
-  void normalise(std::vector<T>& points) const {
+  void normalise(Array<T>& points) const {
     for (auto p = points.begin(); p != points.end(); p += spec.d) {
       double s = 0;
       for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
@@ -198,8 +213,8 @@ class Instance {
     }
   }
 
-  std::vector<T> squares(const std::vector<T>& points, index pad) const {
-    std::vector<T> out;
+  Array<T> squares(const Array<T>& points, index pad) const {
+    Array<T> out;
     for (auto p = points.begin(); p != points.end(); p += spec.d) {
       double s = 0;
       for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
@@ -221,8 +236,8 @@ class Instance {
   }
 
   std::mt19937 random_{12345};
-  std::vector<T> c_, x_, y_, ready_, panels_, xx_, yy_;
-  Geometry plain_, packed_;
+  Array<T> c_, x_, y_, ready_, panels_, columns_, xx_, yy_;
+  Geometry plain_, packed_, transposed_;
 };
 
 // Every |x - y| <= tol |y| + floor, and infinities equal; reports the worst.

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "emulator.hpp"
 #include "instances.hpp"
 #include "solvers/newton.hpp"
 #include "solvers/sinkhorn.hpp"
@@ -93,17 +94,19 @@ TEST_CASE("a solver finds the same potentials on every backend") {
       INFO(name(method));
       const Instance<double> p(spec);
       const Limits limits{.tol = 1e-10};
-      const Solution s = solve<cpu::Backend>(method, p, limits), want = solve<ReferenceBackend>(method, p, limits);
-      CHECK(s.outcome.status == Status::converged);
+      const Solution want = solve<ReferenceBackend>(method, p, limits);
       CHECK(want.outcome.status == Status::converged);
-      CHECK(s.outcome.error <= limits.tol);
-      check_close(s.f, want.f, 0, 1e-6 * p.reg);
-      check_close(s.g, want.g, 0, 1e-6 * p.reg);
+      for (const Solution& s : {solve<cpu::Backend>(method, p, limits), solve<EmulatedBackend>(method, p, limits)}) {
+        CHECK(s.outcome.status == Status::converged);
+        CHECK(s.outcome.error <= limits.tol);
+        check_close(s.f, want.f, 0, 1e-6 * p.reg);
+        check_close(s.g, want.g, 0, 1e-6 * p.reg);
+      }
     }
 }
 
 // With r, c the marginals of the plan: r_i = a_i exp(-f_i/rho), c_j = b_j exp(-g_j/rho).
-TEST_CASE("relaxed marginals satisfy their optimality conditions") {
+TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, cpu::Backend, EmulatedBackend) {
   for (const Spec& spec : kProblems)
     for (const double relative : {0.3, 3.0, 300.0}) {
       CAPTURE(spec);
@@ -111,12 +114,12 @@ TEST_CASE("relaxed marginals satisfy their optimality conditions") {
       const Instance<double> p(spec);
       Vector a = p.a;
       for (double& v : a) v *= 1.7;  // of another mass than b
-      cpu::Backend be(2);
+      B be(2);
       const double rho = relative * p.reg;
-      const Problem problem{p.on<cpu::Backend>(), a.data(), p.b.data(), p.reg, p.range, rho, false};
+      const Problem problem{p.template on<B>(), a.data(), p.b.data(), p.reg, p.range, rho, false};
       Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0), row(size(p.n)), col(size(p.m)), h(size(p.m));
       const SinkhornOptions options{{.tol = 1e-11}, SinkhornMethod::log};
-      const Outcome out = Sinkhorn<cpu::Backend>(be, problem, options, {}).solve(phi.data(), psi.data());
+      const Outcome out = Sinkhorn<B>(be, problem, options, {}).solve(phi.data(), psi.data());
       CHECK(out.status == Status::converged);
       for (index j = 0; j < p.m; ++j) h[size(j)] = psi[size(j)] + std::log(p.b[size(j)]);
       Pass pass;
@@ -126,7 +129,7 @@ TEST_CASE("relaxed marginals satisfy their optimality conditions") {
       pass.a = a.data();
       pass.row = row.data();
       pass.col = col.data();
-      ReferenceBackend().pass(p.on<ReferenceBackend>(), pass);
+      ReferenceBackend().pass(p.template on<ReferenceBackend>(), pass);
       Vector row_want(size(p.n)), col_want(size(p.m));
       for (index i = 0; i < p.n; ++i) row_want[size(i)] = std::exp(-phi[size(i)] / relative);
       for (index j = 0; j < p.m; ++j) col_want[size(j)] = p.b[size(j)] * std::exp(-psi[size(j)] / relative);

@@ -1,0 +1,13 @@
+// The CUDA module on the emulated device, for the tests of what Python makes of it.
+#include "bindings/on_cuda.hpp"
+#include "emulator.hpp"
+#include "solvers/all-inl.hpp"
+
+namespace ot {
+template struct Solvers<cuda::BackendOn<Emulator>>;
+}
+
+PYBIND11_MODULE(_cuda_emulated, module, pybind11::mod_gil_not_used()) {
+  module.doc() = "The CUDA core of ot_fast on an emulated device.";
+  ot::bindings::bind_cuda<ot::bindings::CudaOn<ot::Emulator>>(module);
+}
