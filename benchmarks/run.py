@@ -62,10 +62,12 @@ def describe(build: Build) -> Row:
     return {"case": case.name, "n": n, "m": m, "d": d, "reg": case.reg, "C_bytes": case.nbytes}
 
 
-def installed(names: Iterable[str]) -> list[str]:
-    """The solvers whose package is there; the others are left out with a warning."""
+def installed(names: Iterable[str], pattern: str = "") -> list[str]:
+    """The solvers of this pattern whose package is there; a missing one is said."""
     found = []
     for name in names:
+        if not re.search(pattern, name):
+            continue
         try:
             version(PEERS[name].package)
             found.append(name)
@@ -178,7 +180,8 @@ def mark_disagreement(rows: list[Row]) -> None:
 
 
 def entropic(args: argparse.Namespace, builds: list[Build]) -> list[Row]:
-    rows, solvers = [], installed(ENTROPIC)
+    rows: list[Row] = []
+    solvers = installed(ENTROPIC, args.solvers)
     with session(args, len(builds) * len(solvers)) as s:
         for build in builds:
             info = describe(build)
@@ -321,6 +324,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--tol", type=float, help="target L1 marginal error")
     parser.add_argument("--limit", type=float, help="seconds allowed to one solve")
+    parser.add_argument("--solvers", default="", help="entropic: only solvers that match this")
     parser.add_argument("--repeats", type=int, help="most repeats of one solve (7, quick: 3)")
     args = parser.parse_args(argv)
     if args.suite not in RUNS:

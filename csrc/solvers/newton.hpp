@@ -2,10 +2,11 @@
 //
 // One pass gives F, the gradient b - c and the entries T_ij > threshold a_i of the plan. With exact
 // diagonal,  H = diag(c) - T' diag(1/a) T  is positive semi-definite whatever was dropped: the
-// dropped mass stays on the diagonal. The step solves (H + mu diag(c)) d = b - c by Jacobi-CG;
-// mu -> infinity is a damped Sinkhorn step, mu -> 0 Newton. A step that does not gain is shortened;
-// then Sinkhorn, which always gains, takes over for one pass. Where too much would be kept, the
-// stage is left to accelerated Sinkhorn.
+// dropped mass stays on the diagonal. The step solves (H + mu diag(c)) d = b - c by conjugate
+// gradients, preconditioned by its diagonal or by a factor of the plan's graph; mu -> infinity is a
+// damped Sinkhorn step, mu -> 0 Newton. A step that does not gain is shortened; then Sinkhorn, which
+// always gains, takes over for one pass. Where too much would be kept, the stage is left to
+// accelerated Sinkhorn.
 #pragma once
 #include "solvers/sinkhorn.hpp"
 
