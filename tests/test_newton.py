@@ -206,3 +206,31 @@ def test_path_takes_no_more_passes_than_cold_starts():
     cold = [otf.sinkhorn(None, None, C, reg).n_iter for reg in regs]
     warm = [r.n_iter for r in otf.sinkhorn_path(None, None, C, regs)]
     assert sum(warm) < sum(cold)
+
+
+@pytest.mark.parametrize("reg", [1e-3, 1e-4, 1e-5])
+@pytest.mark.parametrize("weights", ["uniform", "dirichlet", "zeros"])
+@pytest.mark.parametrize("kind", ["line", "clusters"])
+def test_plans_neither_sparse_nor_well_conditioned(kind, weights, reg):
+    """Ties on a line, and far clusters of unequal mass: kernels overflow and Sinkhorn stalls."""
+    n, m = 200, 350
+    rng = np.random.default_rng(0)
+    if kind == "line":
+        x, y = np.sort(rng.random(n)), np.sort(rng.random(m))
+        C = np.abs(x[:, None] - y[None])
+    else:
+        x = 0.01 * rng.normal(size=(n, 2)) + 10 * rng.integers(0, 4, (n, 1))
+        y = 0.01 * rng.normal(size=(m, 2)) + 10 * rng.integers(0, 4, (m, 1))
+        C = ((x[:, None] - y[None]) ** 2).sum(-1)
+    a, b = np.full(n, 1 / n), np.full(m, 1 / m)
+    if weights != "uniform":
+        a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
+        if weights == "zeros":
+            a[rng.random(n) < 0.3] = 0
+            b[rng.random(m) < 0.3] = 0
+        a, b = a / a.sum(), b / b.sum()
+    r = otf.sinkhorn(a, b, C, reg * C.max())
+    assert not np.isnan(r.history["error"]).any()
+    assert abs(r.plan.sum(1) - a).sum() < 1.1e-9
+    assert abs(r.plan.sum(0) - b).sum() < 1.1e-9
+    assert r.lower_bound <= r.value_linear <= r.lower_bound + reg * C.max() * np.log(n * m)

@@ -61,11 +61,11 @@ class Newton : Sinkhorn<B> {
     if (limits_.tol < 1e-4 && !clock_.exhausted()) v = descend(p_.reg, 1e-4, limits_.max_iter, Precision::f32);
     if (dense_) {
       out.message = "the plan is not sparse: accelerated Sinkhorn";
-      last_stage(out);
+      give_way(out);
     } else if (clock_.reserve = 0; clock_.can_pass()) {
       stalled_ = false;
       v = descend(p_.reg, limits_.tol, limits_.max_iter, Precision::f64);
-      if (dense_) last_stage(out);
+      if (dense_) give_way(out);
       else finish(out, v);
     }
     out.n_iter = clock_.n_iter;
@@ -78,6 +78,16 @@ class Newton : Sinkhorn<B> {
     const double* a = p_.a;
     be_.for_each(m_, [=] OT_HD(index j) { ones[j] = 1; });
     be_.for_each(n_, [=] OT_HD(index i) { inverse_a[i] = a[i] > 0 ? 1 / a[i] : 0; });
+  }
+
+  // Sinkhorn from here on; where it stalls, Newton on as much of the plan as there is room for.
+  void give_way(Outcome& out) {
+    last_stage(out);
+    if (out.status != Status::stalled || clock_.exhausted() || !clock_.can_pass()) return;
+    stalled_ = false;
+    wide_ = true;
+    out.message = "neither is the plan sparse nor Sinkhorn fast: Newton on all of it";
+    finish(out, descend(p_.reg, limits_.tol, limits_.max_iter, Precision::f64));
   }
 
   // The potentials at the next reg by linear extrapolation of phi and psi in 1/reg.
@@ -101,7 +111,8 @@ class Newton : Sinkhorn<B> {
     const double noise = precision == Precision::f32 ? 1e-7 : 1e-13;
     Kept kept;
     kept.threshold = threshold_;
-    kept.limit = std::clamp<index>(m_ / (final_ ? 16 : 32), 32, 1024);
+    kept.limit = wide_ ? std::min<index>(m_, std::max<index>(1024, kWide / n_))
+                       : std::clamp<index>(m_ / (final_ ? 16 : 32), 32, 1024);
     Value v = evaluate(reg, psi_, precision, &kept);
     index plain = 0, slow = 0;
     for (index k = 0; k < most && v.error > tol && !clock_.exhausted() && !stalled_; ++k) {
@@ -149,7 +160,7 @@ class Newton : Sinkhorn<B> {
       const bool room = 3 * kept.nnz < 2 * kept.limit * n_;
       if (weak && room) threshold_ = std::max(threshold_ * 0.1, floor_);
       slow = weak && !room && v.error > 0.5 * before.error ? slow + 1 : 0;
-      if (slow == kSlow) kept.overflow = true;
+      if (slow == kSlow && !wide_) kept.overflow = true;
       plain = v.error < 0.99 * before.error ? 0 : plain + 1;
       stalled_ = plain > 60;
     }
@@ -228,9 +239,10 @@ class Newton : Sinkhorn<B> {
   static constexpr index kMaxCg = 500;
   static constexpr index kPatient = 150, kStale = 30;  // CG iterations after which a factor, or another one, pays
   static constexpr index kSlow = 3;                    // slow steps in a row after which Sinkhorn takes over
+  static constexpr index kWide = 1 << 24;              // entries kept where nothing else helps
   static constexpr double kGain = 0.07;                // error left by a step that lost nothing
   static constexpr double kThreshold = 1e-4, kFloor = 1e-9;
-  bool clipped_ = false, dense_ = false, final_ = false, solved_ = true, factored_ = false;
+  bool clipped_ = false, dense_ = false, wide_ = false, final_ = false, solved_ = true, factored_ = false;
   double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = kFloor;
   double forcing_ = 0.1;  // residual of the CG solve, in the L1 norm that the error is in
   Buffer<double> step_, residual_, direction_, product_, scaled_, inverse_, diagonal_, ones_, rows_, inverse_a_;

@@ -85,7 +85,7 @@ class Sinkhorn : protected SemiDual<B> {
     while (v.error > o_.tol && !clock_.exhausted() && clock_.can_pass(4) && !stalled_ && fruitless < 5) {
       if (!built) {
         copy(phi_, phi0.data(), n_);
-        copy(psi_, psi0.data(), m_);
+        anchor(psi_, psi0.data());
         be_.build_kernel(p_.geo, p_.reg, phi0.data(), psi0.data(), o_.kernel, K);
         clock_.count();
       }
@@ -109,6 +109,12 @@ class Sinkhorn : protected SemiDual<B> {
   }
 
  public:  // for nvcc: see SemiDual
+  // Columns without mass have no entries in the kernel: their potentials are anybody's, and could overflow it.
+  void anchor(const double* psi, double* psi0) {
+    const double* b = p_.b;
+    be_.for_each(m_, [=] OT_HD(index j) { psi0[j] = b[j] > 0 ? psi[j] : -INFINITY; });
+  }
+
   // At (phi, psi), where the exact pass has just put the true column marginal into col_.
   void calibrate(typename B::Kernel& K, const double* phi0, const double* psi0, double* u, double* q, double* kappa,
                  double* delta) {
@@ -117,7 +123,7 @@ class Sinkhorn : protected SemiDual<B> {
     double* h = h_.data();
     be_.for_each(n_, [=] OT_HD(index i) { u[i] = std::exp(phi[i] - phi0[i]); });
     be_.for_each(m_, [=] OT_HD(index j) {
-      q[j] = b[j] * std::exp(psi[j] - psi0[j]);
+      q[j] = b[j] > 0 ? b[j] * std::exp(psi[j] - psi0[j]) : 0.0;
       h[j] = col[j];
     });
     KernelPass pass;
@@ -141,7 +147,7 @@ class Sinkhorn : protected SemiDual<B> {
                         double* q, const double* kappa, const double* delta, Precision precision) {
     const double* b = p_.b;
     double *col = col_.data(), *phi = phi_;
-    be_.for_each(m_, [=] OT_HD(index j) { q[j] = psi[j] - psi0[j]; });
+    be_.for_each(m_, [=] OT_HD(index j) { q[j] = b[j] > 0 ? psi[j] - psi0[j] : 0.0; });
     be_.exp(m_, q, q);
     be_.for_each(m_, [=] OT_HD(index j) { q[j] *= b[j]; });
     KernelPass pass;
@@ -163,6 +169,7 @@ class Sinkhorn : protected SemiDual<B> {
       if (k < m) s[0] += !(std::fabs(psi[k] - psi0[k]) < range) && b[k] > 0;
       if (k < n) s[0] += !(std::fabs(phi[k] - phi0[k]) < range) && a[k] > 0;
     })[0];
+    if (!std::isfinite(v.error + v.F)) v = {INFINITY, -INFINITY, v.worst};  // a step out of all range
     clock_.count(p_.reg, v.error, p_.reg * v.F);
     return v;
   }
