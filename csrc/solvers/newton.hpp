@@ -114,7 +114,8 @@ class Newton : Sinkhorn<B> {
     kept.limit = wide_ ? std::min<index>(m_, std::max<index>(1024, kWide / n_))
                        : std::clamp<index>(m_ / (final_ ? 16 : 32), 32, 1024);
     Value v = evaluate(reg, psi_, precision, &kept);
-    index plain = 0, slow = 0;
+    index plain = 0, slow = 0, fruitless = 0;  // steps without a gain on the last error, or on the best
+    double best = v.error;
     for (index k = 0; k < most && v.error > tol && !clock_.exhausted() && !stalled_; ++k) {
       if (kept.overflow && threshold_ < kThreshold) {  // it was lowered too far: back, and stay
         floor_ = threshold_ = 10 * threshold_;
@@ -162,7 +163,9 @@ class Newton : Sinkhorn<B> {
       slow = weak && !room && v.error > 0.5 * before.error ? slow + 1 : 0;
       if (slow == kSlow && !wide_) kept.overflow = true;
       plain = v.error < 0.99 * before.error ? 0 : plain + 1;
-      stalled_ = plain > 60;
+      fruitless = v.error < 0.99 * best ? 0 : fruitless + 1;
+      best = std::min(best, v.error);
+      stalled_ = plain > 60 || fruitless > 300;
     }
     return v;
   }
