@@ -40,6 +40,7 @@ struct Geometry {
 
 // The dual of sparse plans on candidate entries, which lie by lines: see solvers/lines.hpp.
 struct LineView {
+  static constexpr index kPad = 8;  // room for whole vectors behind a line
   index lines = 0, others = 0, k = 0;
   double reg = 0, sigma = 0;
   const index* begin = nullptr;       // (lines + 1)
@@ -51,7 +52,11 @@ struct LineView {
   double* beta = nullptr;             // (lines) in and out
   double* theta = nullptr;            // (lines) in and out
   double* t = nullptr;                // by entry, out
-  double* z = nullptr;                // by entry, scratch
+  index* near = nullptr;              // (lines) out: the end of a line's positive t near its tie, and
+  index* end = nullptr;               // (lines) out: of all of them, in
+  std::int32_t* positive = nullptr;   // the others of those entries: from begin_j + kPad j on
+  double* z = nullptr;                // scratch, laid out like `positive`
+  double* val = nullptr;              // the same
 };
 
 }  // namespace ot

@@ -229,7 +229,7 @@ class Backend {
 
   // Chunks of about equal numbers of entries, whose sums are added in order.
   void lines(const LineView& L, double* sums) {
-    const index nnz = L.begin[L.lines], count = std::clamp<index>(nnz >> 13, 1, 16);
+    const index nnz = L.begin[L.lines], count = std::clamp<index>((nnz + 16 * L.lines) >> 13, 1, 16);
     parts_.reserve(count * stride(L.others));
     const auto first = [&](index c) {
       return c == count ? L.lines : std::lower_bound(L.begin, L.begin + L.lines, nnz * c / count) - L.begin;

@@ -4,17 +4,25 @@
 
 namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
 
+// z of a line ends in values -inf that fill its last vector: less what stands behind the last `rest` of zeros.
+static_assert(LineView::kPad % lanes<double> == 0);
+inline constexpr double kNone = __builtin_inf();
+alignas(64) inline constexpr double kBeyond[16] = {0,     0,     0,     0,     0,     0,     0,     0,
+                                                   kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
+
 // Without the bound: Newton's method on the convex sum (z + x)+ = whole. After its first step x only
 // falls, and entries only leave. Returns the number of positive entries.
 inline index free_line(const double* z, index n, double whole, double& x) {
+  using V = Vec<double>;
   double before = -1;
   for (int round = 0;; ++round) {
-    double count = 0, sum = 0;
-#pragma omp simd reduction(+ : count, sum)
-    for (index e = 0; e < n; ++e) {
-      count += z[e] + x > 0 ? 1.0 : 0.0;
-      sum += z[e] + x > 0 ? z[e] : 0.0;
+    V counts{}, sums{};
+    for (index e = 0; e < n; e += lanes<double>) {
+      const V v = load(z + e);
+      counts += v + x > 0.0 ? splat(1.0) : V{};
+      sums += v + x > 0.0 ? v : V{};
     }
+    const double count = reduce<double>(counts), sum = reduce<double>(sums);
     if (count == 0) {  // a poor hint, or rounding: the largest alone
       double top = -__builtin_inf();
       for (index e = 0; e < n; ++e) top = z[e] > top ? z[e] : top;
@@ -36,15 +44,18 @@ inline bool tied_line(const LineView& L, const double* z, index n, double mass, 
   const double flat = 1 / (L.reg + L.sigma), steep = 1 / L.sigma, k = static_cast<double>(L.k);
   double y = tie - x, h = tie * L.sigma / L.reg, last_top = -1, last_near = -1;
   for (int round = 0; round < 10; ++round) {
-    double top = 0, near = 0, sum_top = 0, sum_near = 0;
-#pragma omp simd reduction(+ : top, near, sum_top, sum_near)
-    for (index e = 0; e < n; ++e) {
-      const double v = z[e] - y;
-      top += v >= h ? 1.0 : 0.0;
-      sum_top += v >= h ? z[e] : 0.0;
-      near += v > 0 && v < h ? 1.0 : 0.0;
-      sum_near += v > 0 && v < h ? z[e] : 0.0;
+    using V = Vec<double>;
+    const V one = splat(1.0), none{};
+    V tops{}, above{}, sum_tops{}, sum_above{};
+    for (index e = 0; e < n; e += lanes<double>) {
+      const V w = load(z + e), v = w - y;
+      tops += v >= h ? one : none;
+      sum_tops += v >= h ? w : none;
+      above += v > 0.0 ? one : none;
+      sum_above += v > 0.0 ? w : none;
     }
+    const double top = reduce<double>(tops), near = reduce<double>(above) - top;
+    const double sum_top = reduce<double>(sum_tops), sum_near = reduce<double>(sum_above) - sum_top;
     if (top == last_top && near == last_near) {
       tie = h * L.reg / L.sigma;
       x = tie - y;
@@ -161,42 +172,64 @@ inline void bound_line(const LineView& L, double* z, index n, double mass, doubl
 
 // Lines [j0, j1); `sums` (others) += t.
 inline void lines(const LineView& L, double* __restrict sums, index j0, index j1) {
+  using V = Vec<double>;
   const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : 0;
+  const double least = 2.2250738585072014e-308, inf = __builtin_inf();
   for (index j = j0; j < j1; ++j) {
-    const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
+    const index e0 = L.begin[j], n = L.begin[j + 1] - e0, p0 = e0 + LineView::kPad * j;
+    const index whole = n - n % lanes<double>, rest = n - whole;
     const double mass = L.b[j];
+    L.near[j] = L.end[j] = p0;
     if (n == 0 || !(mass > 0)) continue;
-    const std::int32_t* __restrict to = L.idx + e0;
-    const double* __restrict cost = L.cost + e0;
-    double* __restrict z = L.z + e0, * __restrict t = L.t + e0;
-    for (index e = 0; e < n; ++e) z[e] = L.alpha[to[e]] - cost[e];
-    if (L.centre)
-      for (index e = 0; e < n; ++e) z[e] += L.sigma * L.centre[e0 + e];
+    const std::int32_t* to = L.idx + e0;
+    const double *cost = L.cost + e0, *centre = L.centre ? L.centre + e0 : nullptr;
+    double *t = L.t + e0, *z = L.z + p0, *val = L.val + p0;
+    std::int32_t* positive = L.positive + p0;
+    for (index e = 0; e < whole; e += lanes<double>) {
+      const V v = gather(L.alpha, to + e) - load(cost + e);
+      store(z + e, centre ? v + L.sigma * load(centre + e) : v);
+    }
+    if (rest > 0) {
+      V v = gather_some(L.alpha, to + whole, rest) - load_some(cost + whole, rest);
+      if (centre) v += L.sigma * load_some(centre + whole, rest);
+      store(z + whole, v - load(kBeyond + 8 - rest));
+    }
     double x = L.beta[j], tie = L.theta[j];
-    const double hint = tie > 0 ? tie - x : -__builtin_inf();
-    double free = x;
-    if (tie > 0 && L.k < n && tied_line(L, z, n, mass, x, tie)) {
-    } else {
+    const double hint = tie > 0 ? tie - x : -inf, free = x;
+    if (!(tie > 0 && L.k < n && tied_line(L, z, n, mass, x, tie))) {
       x = free;
       tie = 0;
-      if (const index count = free_line(z, n, mass / flat, x); count > L.k) {
-        index above = 0;  // t holds them for a while
+      if (free_line(z, n, mass / flat, x) > L.k) {
+        index count = 0;
         for (index e = 0; e < n; ++e) {
-          t[above] = z[e];
-          above += z[e] + x > 0;
+          val[count] = z[e];
+          count += z[e] + x > 0;
         }
-        bound_line(L, t, above, mass, hint, x, tie);
+        bound_line(L, val, count, mass, hint, x, tie);
       }
     }
     L.beta[j] = x;
     L.theta[j] = tie;
     const double slope = tie > 0 ? steep : flat;
-#pragma omp simd
-    for (index e = 0; e < n; ++e) {
-      const double w = z[e] + x, near = (w - tie) * slope, top = w * flat, least = near < top ? near : top;
-      t[e] = least > 0 ? least : 0.0;
-    }
-    for (index e = 0; e < n; ++e) sums[to[e]] += t[e];
+    const auto value = [=](index e) {
+      const V w = load(z + e) + x, near = (w - tie) * slope, top = w * flat, low = near < top ? near : top;
+      return low > 0.0 ? low : V{};
+    };
+    // Near the tie: below the t of an entry that leaves it upwards.
+    const double edge = tie > least * L.reg ? tie / L.reg : least;
+    const auto pack = [&](double low, double high, index end) {
+      for (index e = 0; e < n; e += lanes<double>) {
+        const index some = n - e < lanes<double> ? n - e : lanes<double>;
+        end += pack_between(value(e), low, high, to + e, some, positive + end, val + end);
+      }
+      return end;
+    };
+    const index near = edge > least ? pack(least, edge, 0) : 0, end = pack(edge, inf, near);
+    for (index e = 0; e < whole; e += lanes<double>) store(t + e, value(e));
+    if (rest > 0) store_some(t + whole, value(whole), rest);
+    for (index e = 0; e < end; ++e) sums[positive[e]] += val[e];
+    L.near[j] = p0 + near;
+    L.end[j] = p0 + end;
   }
 }
 

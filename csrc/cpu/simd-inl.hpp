@@ -39,9 +39,11 @@ inline Vec<T> splat(T x) {
 }
 template <class T, class V>
 inline double reduce(V v) {
-  double s = 0;
-  for (index l = 0; l < lanes<T>; ++l) s += v[l];
-  return s;
+  double x[lanes<T>];
+  for (index l = 0; l < lanes<T>; ++l) x[l] = v[l];
+  for (index step = lanes<T> / 2; step > 0; step /= 2)
+    for (index l = 0; l < step; ++l) x[l] += x[l + step];
+  return x[0];
 }
 
 // Float32 storage, float64 arithmetic, and back.
@@ -149,6 +151,37 @@ inline index pack_above(Vec<T> v, T cut, double scale, index j, std::int32_t* id
     count += v[l] > cut;
   }
   return count;
+#endif
+}
+
+inline void store_some(double* p, Vec<double> v, index count) {
+#if OT_VEC == 64
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1 << count) - 1), (__m512d)v);
+#else
+  for (index l = 0; l < count; ++l) p[l] = v[l];
+#endif
+}
+
+// The lanes of v in [low, high) go to val and their idx to `to`: whole vectors are written, `count` idx are read.
+// Returns their number.
+inline index pack_between(Vec<double> v, double low, double high, const std::int32_t* idx, index count,
+                          std::int32_t* to, double* val) {
+#if OT_VEC == 64
+  const auto all = static_cast<__mmask8>((1 << count) - 1);
+  const __mmask8 above = _mm512_mask_cmp_pd_mask(all, (__m512d)v, _mm512_set1_pd(low), _CMP_GE_OQ);
+  const __mmask8 in = _mm512_mask_cmp_pd_mask(above, (__m512d)v, _mm512_set1_pd(high), _CMP_LT_OQ);
+  const __m256i i = _mm256_maskz_loadu_epi32(all, idx);
+  _mm512_storeu_pd(val, _mm512_maskz_compress_pd(in, (__m512d)v));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_compress_epi32(in, i));
+  return __builtin_popcount(in);
+#else
+  index found = 0;
+  for (index l = 0; l < count; ++l) {
+    to[found] = idx[l];
+    val[found] = v[l];
+    found += v[l] >= low && v[l] < high;
+  }
+  return found;
 #endif
 }
 

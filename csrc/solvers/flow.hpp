@@ -26,10 +26,36 @@ class Flow {
 
   Flow(index n, index m, const double* a, const double* b) : n_(n), nodes_(n + m + 1), root_(n + m), a_(a), b_(b) {}
 
-  // `poll` is called now and then.
+  // The first tree, from a plan by arcs that is nearly one: its largest entries first, each fills its
+  // row or its column, which then hangs below the other. What is left hangs on the root.
+  void start(const std::vector<double>& guess) {
+    for (auto* v : {&parent_, &arc_, &child_, &after_, &before_, &depth_}) v->assign(at(nodes_), -1);
+    potential_.assign(at(nodes_), 0);
+    flow_.assign(a_, a_ + n_);
+    flow_.insert(flow_.end(), b_, b_ + (root_ - n_));
+    flow_.push_back(0);
+    std::vector<index> order;
+    for (index e = 0; e < static_cast<index>(guess.size()); ++e)
+      if (guess[at(e)] > 0) order.push_back(e);
+    std::sort(order.begin(), order.end(),
+              [&](index e, index d) { return guess[at(e)] != guess[at(d)] ? guess[at(e)] > guess[at(d)] : e < d; });
+    for (const index e : order) {
+      index up = arcs[at(e)].row,
+            down = n_ + arcs[at(e)].col;  // a tie leaves the row: zero flow must point to the root
+      if (parent_[at(up)] >= 0 || parent_[at(down)] >= 0 || !(flow_[at(up)] > 0 && flow_[at(down)] > 0)) continue;
+      if (flow_[at(up)] < flow_[at(down)]) std::swap(up, down);
+      flow_[at(up)] -= flow_[at(down)];
+      arc_[at(down)] = e;
+      hang(down, up);
+    }
+    for (index v = 0; v < root_; ++v)
+      if (parent_[at(v)] < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
+  }
+
+  // From the tree of the last call, whatever the costs are now. `poll` is called now and then.
   template <class F>
   void solve(F poll) {
-    start();
+    price();
     const index count = static_cast<index>(arcs.size());
     const index block = std::max<index>(32, static_cast<index>(std::sqrt(static_cast<double>(count))));
     const index most = 50 * nodes_ * (1 + count / nodes_);
@@ -67,22 +93,21 @@ class Flow {
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
 
   // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.
-  void start() {
-    for (auto* v : {&parent_, &arc_, &child_, &after_, &before_, &depth_}) v->assign(at(nodes_), -1);
-    flow_.assign(at(nodes_), 0);
-    potential_.assign(at(nodes_), 0);
+  void price() {
     double top = 0;
     for (const Arc& arc : arcs) top = std::max(top, std::fabs(arc.cost));
     tolerance_ = 1e-10 * std::max(top, 1e-300);
     const double big = (top + 1e-300) * static_cast<double>(nodes_);
     depth_[at(root_)] = 0;
-    for (index v = 0; v < root_; ++v) {
-      const double mass = v < n_ ? a_[v] : b_[v - n_];
-      if (!(mass > 0)) continue;
-      flow_[at(v)] = mass;
-      potential_[at(v)] = big;
-      depth_[at(v)] = 1;
-      hang(v, root_);
+    stack_.assign(1, root_);
+    while (!stack_.empty()) {
+      const index v = stack_.back();
+      stack_.pop_back();
+      for (index w = child_[at(v)]; w >= 0; w = after_[at(w)]) {
+        depth_[at(w)] = depth_[at(v)] + 1;
+        potential_[at(w)] = v == root_ ? big : arcs[at(arc_[at(w)])].cost - potential_[at(v)];
+        stack_.push_back(w);
+      }
     }
   }
 

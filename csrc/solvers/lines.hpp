@@ -49,35 +49,38 @@ class LineDual {
     for (Doubles* v : {&alpha, &gradient, &base_, &step_, &residual_, &direction_, &product_, &scaled_, &inverse_})
       v->assign(at(others), 0);
     for (Doubles* v : {&beta, &theta}) v->assign(at(lines), 0);
+    for (auto* v : {&near_, &end_}) v->assign(at(lines), 0);
   }
 
   // Takes new candidates by rows of C, at potentials f (rows) and g; rows are the lines, or the
   // list is transposed. Entries of the centre stay, whatever their slack.
   void load(const Candidates& c, const double* f, const double* g, bool by_rows) {
-    const index n = by_rows ? lines : others;
-    std::vector<index> start(at(lines + 1), 0);
+    auto &start = spare_begin_, &next = next_;
+    auto& other = spare_idx_;
+    auto& relative = spare_cost_;
+    start.assign(at(lines + 1), 0);
+    other.resize(at(c.nnz));
+    relative.resize(at(c.nnz));
     if (by_rows) {
-      std::copy(c.begin.data(), c.begin.data() + n + 1, start.begin());
+      std::copy(c.begin.data(), c.begin.data() + lines + 1, start.begin());
+      std::copy(c.idx.data(), c.idx.data() + c.nnz, other.begin());
+      for (index i = 0; i < lines; ++i)
+        for (index e = c.begin[i]; e < c.begin[i + 1]; ++e) relative[at(e)] = c.cost[e] - f[i] - g[c.idx[e]];
     } else {
       for (index e = 0; e < c.nnz; ++e) ++start[at(c.idx[e] + 1)];
       for (index j = 0; j < lines; ++j) start[at(j + 1)] += start[at(j)];
+      next.assign(start.begin(), start.end() - 1);
+      for (index i = 0; i < others; ++i)
+        for (index e = c.begin[i]; e < c.begin[i + 1]; ++e) {
+          const index j = c.idx[e], to = next[at(j)]++;
+          other[at(to)] = static_cast<std::int32_t>(i);
+          relative[at(to)] = c.cost[e] - f[i] - g[j];
+        }
     }
-    std::vector<std::int32_t> other(at(c.nnz));
-    Doubles relative(at(c.nnz));
-    std::vector<index> next(start.begin(), start.end() - 1);
-    for (index i = 0; i < n; ++i)
-      for (index e = c.begin[i]; e < c.begin[i + 1]; ++e) {
-        const index j = c.idx[e], to = by_rows ? e : next[at(j)]++;
-        other[at(to)] = static_cast<std::int32_t>(by_rows ? j : i);
-        relative[at(to)] = c.cost[e] - f[i] - g[j];
-      }
-    if (centre.empty()) {
-      begin.swap(start);
-      idx.swap(other);
-      cost.swap(relative);
-    } else {
-      merge(start, other, relative);
-    }
+    if (!centre.empty()) merge();
+    begin.swap(start);
+    idx.swap(other);
+    cost.swap(relative);
     std::fill(alpha.begin(), alpha.end(), 0.0);
     std::fill(beta.begin(), beta.end(), 0.0);
     t.assign(idx.size(), 0);
@@ -85,10 +88,12 @@ class LineDual {
 
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
-    z_.resize(idx.size());
+    positive_.resize(idx.size() + at(LineView::kPad * lines));
+    z_.resize(positive_.size());
+    val_.resize(positive_.size());
     solve_lines({lines, others, k, reg, sigma, begin.data(), idx.data(), cost.data(),
                  sigma > 0 && !centre.empty() ? centre.data() : nullptr, b, alpha.data(), beta.data(), theta.data(),
-                 t.data(), z_.data()},
+                 t.data(), near_.data(), end_.data(), positive_.data(), z_.data(), val_.data()},
                 product_.data());
     error = 0;
     for (index i = 0; i < others; ++i) {
@@ -106,10 +111,18 @@ class LineDual {
       linearise();
       const double slope = solve(clip);
       if (!(slope > 0)) break;
-      const double tau = search(slope);
+      double tau = search(slope);
       if (tau > 0.7) damping = std::max(1e-9, 0.2 * damping);
       if (tau < 0.2) damping = std::min(1e3, 4 * damping);
-      if (rise(alpha) + rise(beta) > reach) return false;
+      double far = rise(alpha) + rise(beta);
+      if (!(far > reach)) continue;
+      while (far > 8 * reach && tau > 1e-9) {  // too far to come back from
+        tau *= std::max(0.1, 2 * reach / far);
+        for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
+        evaluate();
+        far = rise(alpha) + rise(beta);
+      }
+      return false;
     }
     return true;
   }
@@ -124,11 +137,16 @@ class LineDual {
       if (!(b[j] > 0)) continue;
       order_.clear();
       const double least = project ? -INFINITY : -beta[at(j)];
-      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e)
-        if (const double z = alpha[at(idx[at(e)])] - cost[at(e)]; z > least) order_.push_back(z);
-      if (order_.size() > at(k)) {
-        std::nth_element(order_.begin(), order_.begin() + k, order_.end(), std::greater<>());
-        order_.resize(at(k));
+      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) {
+        const double z = alpha[at(idx[at(e)])] - cost[at(e)];
+        if (order_.size() < at(k)) {
+          if (z > least) order_.push_back(z);
+          if (order_.size() == at(k)) std::make_heap(order_.begin(), order_.end(), std::greater<>());
+        } else if (z > order_.front()) {  // a heap of the k largest
+          std::pop_heap(order_.begin(), order_.end(), std::greater<>());
+          order_.back() = z;
+          std::push_heap(order_.begin(), order_.end(), std::greater<>());
+        }
       }
       double x = beta[at(j)], square = 0;
       if (project) {  // the projection of the k largest on the simplex
@@ -146,16 +164,14 @@ class LineDual {
     return total;
   }
 
-  index positive(index j) const {
-    index count = 0;
-    for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) count += t[at(e)] > 0;
-    return count;
-  }
+  index positive(index j) const { return end_[at(j)] - first(j); }
 
   static constexpr double kDamping = 1e-3;
 
  private:
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
+
+  index first(index j) const { return begin[at(j)] + LineView::kPad * j; }  // in positive_
 
   static double rise(const Doubles& v) {
     double most = -INFINITY;
@@ -163,68 +179,52 @@ class LineDual {
     return most;
   }
 
-  void merge(const std::vector<index>& start, const std::vector<std::int32_t>& other, const Doubles& relative) {
-    const auto old_begin = begin;
-    const auto old_idx = std::move(idx);
-    const auto old_cost = std::move(cost), old_centre = std::move(centre);
-    idx = {};
-    cost = {};
-    centre = {};
+  // Entries of the centre that the new candidates lack join them.
+  void merge() {
+    auto &start = merged_begin_, &from = spare_begin_;
+    start.resize(at(lines + 1));
+    merged_idx_.clear();
+    merged_cost_.clear();
+    merged_centre_.clear();
     const auto push = [this](std::int32_t i, double c, double held) {
-      idx.push_back(i);
-      cost.push_back(c);
-      centre.push_back(held);
+      merged_idx_.push_back(i);
+      merged_cost_.push_back(c);
+      merged_centre_.push_back(held);
     };
     for (index j = 0; j < lines; ++j) {
-      begin[at(j)] = static_cast<index>(idx.size());
-      index o = old_begin[at(j)];
+      start[at(j)] = static_cast<index>(merged_idx_.size());
+      index o = begin[at(j)];
       const auto keep_until = [&](std::int32_t end) {
-        for (; o < old_begin[at(j + 1)] && old_idx[at(o)] < end; ++o)
-          if (old_centre[at(o)] > 0)
-            push(old_idx[at(o)], old_cost[at(o)] - alpha[at(old_idx[at(o)])] - beta[at(j)], old_centre[at(o)]);
+        for (; o < begin[at(j + 1)] && idx[at(o)] < end; ++o)
+          if (centre[at(o)] > 0) push(idx[at(o)], cost[at(o)] - alpha[at(idx[at(o)])] - beta[at(j)], centre[at(o)]);
       };
-      for (index e = start[at(j)]; e < start[at(j + 1)]; ++e) {
-        keep_until(other[at(e)]);
-        const bool same = o < old_begin[at(j + 1)] && old_idx[at(o)] == other[at(e)];
-        push(other[at(e)], relative[at(e)], same ? old_centre[at(o)] : 0.0);
+      for (index e = from[at(j)]; e < from[at(j + 1)]; ++e) {
+        const std::int32_t i = spare_idx_[at(e)];
+        keep_until(i);
+        const bool same = o < begin[at(j + 1)] && idx[at(o)] == i;
+        push(i, spare_cost_[at(e)], same ? centre[at(o)] : 0.0);
         o += same;
       }
       keep_until(std::numeric_limits<std::int32_t>::max());
     }
-    begin[at(lines)] = static_cast<index>(idx.size());
+    start[at(lines)] = static_cast<index>(merged_idx_.size());
+    from.swap(start);
+    spare_idx_.swap(merged_idx_);
+    spare_cost_.swap(merged_cost_);
+    centre.swap(merged_centre_);
   }
 
   // The Schur complement of the generalised Hessian after beta is eliminated. Per line, with J the
   // derivative of t: J - J1 1'J / 1'J1, where J = diag(weight) less a rank one over the entries near the
   // tie. The weight is 1/sigma near the tie and 1/(reg + sigma) above; J1 is `share` near it.
   void linearise() {
-    to_.resize(idx.size() + 1);
     curved_.clear();
     std::fill(inverse_.begin(), inverse_.end(), 0.0);
     const double flat = 1 / (reg + sigma);
-    index p = 0;
     for (index j = 0; j < lines; ++j) {
-      if (!(b[j] > 0)) continue;
-      const index e0 = begin[at(j)], e1 = begin[at(j + 1)];
-      const double tie = theta[at(j)], edge = tie > 0 ? tie / reg : 0;  // t of an entry that leaves the tie upwards
-      Curved line{p, p, p, 0, 0, 0};
-      if (tie > 0) {
-        for (index e = e0; e < e1; ++e) {
-          to_[at(p)] = idx[at(e)];
-          p += t[at(e)] > 0 && t[at(e)] < edge;
-        }
-        line.near = p;
-      }
-      for (index e = e0; e < e1; ++e) {
-        to_[at(p)] = idx[at(e)];
-        p += t[at(e)] > 0 && t[at(e)] >= edge;
-      }
-      line.end = p;
+      Curved line{first(j), near_[at(j)], end_[at(j)], 0, 0, 0};
       const index near = line.near - line.first, top = line.end - line.near;
-      if (near + top < 2) {  // one entry follows its line: no curvature
-        p = line.first;
-        continue;
-      }
+      if (near + top < 2) continue;  // one entry follows its line: no curvature
       if (near > 0) {
         const auto m = static_cast<double>(near);
         const double rest = m + static_cast<double>(std::max<index>(0, k - top)) * sigma / reg;
@@ -236,15 +236,16 @@ class LineDual {
       curved_.push_back(line);
       const double d_near = 1 / sigma - line.rank - line.share * line.share * line.height;
       const double d_top = flat - flat * flat * line.height;
-      for (index q = line.first; q < line.near; ++q) inverse_[at(to_[at(q)])] += d_near;
-      for (index q = line.near; q < line.end; ++q) inverse_[at(to_[at(q)])] += d_top;
+      const std::int32_t* to = positive_.data();
+      for (index q = line.first; q < line.near; ++q) inverse_[at(to[q])] += d_near;
+      for (index q = line.near; q < line.end; ++q) inverse_[at(to[q])] += d_top;
     }
   }
 
   void apply(const Doubles& in, Doubles& out, double ridge) const {
     const double* x = in.data();
     double* y = out.data();
-    const std::int32_t* to = to_.data();
+    const std::int32_t* to = positive_.data();
     const double flat = 1 / (reg + sigma), steep = 1 / sigma;
     for (index i = 0; i < others; ++i) y[i] = ridge * x[i];
     for (const Curved& line : curved_) {
@@ -322,13 +323,18 @@ class LineDual {
 
   static constexpr index kMaxCg = 300;
   static constexpr double kResidual = 0.1;
-  Doubles z_, order_, base_, step_, residual_, direction_, product_, scaled_, inverse_;
+  Doubles z_, val_, order_, base_, step_, residual_, direction_, product_, scaled_, inverse_;
   struct Curved {
-    index first, near, end;  // its entries in to_, those near the tie before `near`
+    index first, near, end;  // its positive entries, those near the tie before `near`
     double rank, share, height;
   };
-  std::vector<Curved> curved_;    // lines of two entries or more
-  std::vector<std::int32_t> to_;  // others
+  std::vector<Curved> curved_;          // lines of two entries or more
+  std::vector<std::int32_t> positive_;  // others of positive entries, line by line
+  std::vector<index> near_, end_;       // (lines) their ends
+  // New candidates, before they replace the old ones.
+  std::vector<index> spare_begin_, next_, merged_begin_;
+  std::vector<std::int32_t> spare_idx_, merged_idx_;
+  Doubles spare_cost_, merged_cost_, merged_centre_;
 };
 
 }  // namespace ot

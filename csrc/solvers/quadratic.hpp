@@ -72,7 +72,7 @@ class Quadratic {
 
   // Potentials in cost units: the result, and the start where `warm`.
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
-    descend(f, g, warm);
+    descend(f, g, warm, limits_.tol);
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
       proximal([this](double moved) { return moved < 1e-6; });
       dual_.sigma = 0;
@@ -89,14 +89,14 @@ class Quadratic {
   }
 
  protected:
-  void descend(const double* f, const double* g, bool warm) {
+  void descend(const double* f, const double* g, bool warm, double tol) {
     double reg = p_.reg;
     if (warm) resume(f, g);
     else reg = start();
     for (;; reg = std::max(reg / kFactor, p_.reg)) {
       const bool last = reg <= p_.reg;
       dual_.reg = reg;
-      climb(last ? limits_.tol : kLoose, last ? 200 : 50);
+      climb(last ? tol : kLoose, last ? 200 : 50);
       clock_.count(reg, dual_.error, value(false));
       if (last || clock_.exhausted()) break;
       narrow();
@@ -121,8 +121,8 @@ class Quadratic {
   void climb(double tol, index most) {
     const LineDual::Stop stop = [this] { return stopped(); };
     for (int round = 0; round < kRounds; ++round) {
-      if (dual_.maximise(tol, margin_, 0.5 * margin_, most, stop) || clock_.exhausted()) break;
-      if (static_cast<index>(dual_.idx.size()) < 32 * (n_ + m_)) margin_ *= 2;
+      if (dual_.maximise(tol, margin_, 4 * margin_, most, stop) || clock_.exhausted()) break;
+      if (static_cast<index>(dual_.idx.size()) < 8 * (n_ + m_)) margin_ *= 2;
       look();
     }
   }
@@ -131,7 +131,7 @@ class Quadratic {
   // moved (L1), and says when to stop. Every plan has the marginals, whatever sigma is.
   template <class F>
   void proximal(F each) {
-    double sigma = p_.reg, tol = 1e-3;
+    double sigma = p_.reg, tol = 1e-2;
     narrow();
     for (int round = 0; round < kProximal && !clock_.exhausted(); ++round) {
       dual_.sigma = sigma;
@@ -141,7 +141,7 @@ class Quadratic {
       double moved = 0;
       for (std::size_t e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
       if (each(moved)) break;
-      sigma = std::max(0.2 * sigma, 1e-4 * p_.reg);
+      sigma = std::max(0.4 * sigma, 1e-4 * p_.reg);
       tol *= 0.2;
     }
   }
@@ -149,7 +149,7 @@ class Quadratic {
   // Entropic potentials of falling reg until few entries exceed a_i b_j; those are the first plan, and
   // the sum of their slacks is the quadratic reg that belongs to them.
   double start() {
-    const index few = std::max(16 * (n_ + m_), n_ * m_ / 8);
+    const index few = std::max(4 * (n_ + m_), n_ * m_ / 32);
     auto phi = be_.template buffer<double>(n_), psi = be_.template buffer<double>(m_);
     EntropicStart<B> entropic(be_, p_, limits_, monitor_, phi.data(), psi.data());
     double x = 0, reg = 0;

@@ -17,7 +17,8 @@ namespace ot {
 template <SlackBackend B>
 class SparsityConstrained : Quadratic<B> {
   using Base = Quadratic<B>;
-  using Base::base, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::limits_, Base::look, Base::m_;
+  using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::limits_, Base::look,
+      Base::m_;
   using Base::margin_, Base::n_, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take, Base::value;
 
  public:
@@ -27,7 +28,8 @@ class SparsityConstrained : Quadratic<B> {
 
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     Outcome out;
-    descend(f, g, warm);
+    descend(f, g, warm, std::max(limits_.tol, 1e-4));
+    if (longest() <= k_) climb(limits_.tol, 200);
     if (longest() <= k_) {
       out.error = dual_.error;
       plan.dual = value(false);
@@ -60,17 +62,18 @@ class SparsityConstrained : Quadratic<B> {
     return most;
   }
 
+  // Until what is left to gain, as the last two gains foretell it, no longer counts.
   void maximise() {
-    double best = value(false);
+    double best = value(false), last = 0;
     proximal([&](double moved) {
       const auto beta = dual_.beta;
-      const double now = value(true);
+      const double now = value(true), gain = std::fabs(now - best), left = gain * gain / std::max(gain, last - gain);
       dual_.beta = beta;
       clock_.count(p_.reg, dual_.error, now);
       --clock_.n_iter;  // not a pass
-      const bool done = moved < 1e-7 || std::fabs(now - best) <= 5e-8 * std::fabs(now);
       best = now;
-      return done;
+      last = gain;
+      return moved < 1e-7 || left <= 2e-7 * std::fabs(now);
     });
   }
 
@@ -101,6 +104,7 @@ class SparsityConstrained : Quadratic<B> {
       flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j),
                           keep_[at(e)] ? 0.0 : std::max(0.0, -s) + mean};
     });
+    flow.start(dual_.t);
     index least = std::numeric_limits<index>::max();
     double price = mean;
     for (int round = 0; round < rounds; ++round, price *= 1.3) {

@@ -150,6 +150,7 @@ class ReferenceBackend {
     std::fill(out, out + L.others, 0.0);
     for (index j = 0; j < L.lines; ++j) {
       const index e0 = L.begin[j], e1 = L.begin[j + 1];
+      L.near[j] = L.end[j] = e0 + LineView::kPad * j;
       if (e0 == e1 || !(L.b[j] > 0)) continue;
       double low = INFINITY;
       for (index e = e0; e < e1; ++e) {
@@ -160,6 +161,11 @@ class ReferenceBackend {
       while (line_sum(L, j, high) < L.b[j]) high = low + 2 * (high - low);
       bisect(low, high, [&](double x) { return line_sum(L, j, x) < L.b[j]; });
       L.beta[j] = high;
+      for (const bool tied : {true, false}) {
+        for (index e = e0; e < e1; ++e)
+          if (L.t[e] > 0 && (L.t[e] < L.theta[j] / L.reg) == tied) L.positive[L.end[j]++] = L.idx[e];
+        if (tied) L.near[j] = L.end[j];
+      }
       for (index e = e0; e < e1; ++e) out[L.idx[e]] += L.t[e];
     }
   }

@@ -270,28 +270,47 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, On<cpu::Backend, double>) {
         CAPTURE(lines);
         CAPTURE(k);
         CAPTURE(sigma);
-        Vector beta(b.size(), 0.0), theta = beta, t(idx.size()), z = t, want = t, ignored = beta, ignored_too = beta;
+        Vector beta(b.size(), 0.0), theta = beta, t(idx.size()), want = t, ignored = beta, ignored_too = beta;
+        Vector z(idx.size() + size(LineView::kPad * lines)), val = z;
+        std::vector<std::int32_t> positive(z.size()), positive_same = positive, positive_want = positive;
+        std::vector<index> near(b.size()), end = near, ignored_near = near, ignored_end = near;
         for (int round = 0; round < 3; ++round) {  // cold, from near by, and from the answer
           if (round < 2)
             for (double& v : alpha) v += (round == 0 ? 0.5 : 1e-3) * uniform(random);
-          LineView view{lines,        others,       k,
-                        0.7,          sigma,        begin.data(),
-                        idx.data(),   cost.data(),  sigma > 0 ? centre.data() : nullptr,
-                        b.data(),     alpha.data(), beta.data(),
-                        theta.data(), t.data(),     z.data()};
+          LineView view{lines,        others,          k,
+                        0.7,          sigma,           begin.data(),
+                        idx.data(),   cost.data(),     sigma > 0 ? centre.data() : nullptr,
+                        b.data(),     alpha.data(),    beta.data(),
+                        theta.data(), t.data(),        near.data(),
+                        end.data(),   positive.data(), z.data(),
+                        val.data()};
           LineView same = view, reference = view;
           Vector beta_same = beta, theta_same = theta, t_same = t, sums_same = sums;
           same.beta = beta_same.data();
           same.theta = theta_same.data();
           same.t = t_same.data();
+          same.positive = positive_same.data();
           reference.beta = ignored.data();
           reference.theta = ignored_too.data();
           reference.t = want.data();
+          reference.positive = positive_want.data();
+          reference.near = ignored_near.data();
+          reference.end = ignored_end.data();
           be.lines(view, sums.data());
           alone.lines(same, sums_same.data());
           ref.lines(reference, sums_want.data());
           CHECK(t == t_same);
           CHECK(sums == sums_same);
+          for (index j = 0; j < lines; ++j) {  // the positive entries, in two parts
+            std::vector<std::int32_t> found[2], parts[2];
+            for (index e = begin[size(j)]; e < begin[size(j + 1)]; ++e)
+              if (t[size(e)] > 0) found[t[size(e)] >= theta[size(j)] / 0.7].push_back(idx[size(e)]);
+            const auto at = [&](index e) { return positive.begin() + e; };
+            parts[0].assign(at(begin[size(j)] + LineView::kPad * j), at(near[size(j)]));
+            parts[1].assign(at(near[size(j)]), at(end[size(j)]));
+            CHECK(parts[0] == found[0]);
+            CHECK(parts[1] == found[1]);
+          }
           check_close(t, want, 1e-9, 1e-10);
           check_close(sums, sums_want, 1e-9, 1e-9);
         }
