@@ -282,6 +282,7 @@ class Numba(Library):
         stream = array.__cuda_array_interface__.get("stream")
         return None if stream is None else int(stream)
 
+    # Checks of points, without arithmetic on the device.
     def box(self, points: Any) -> NDArray[Any]:
         values = self.host(points)
         return np.stack([values.min(0), values.max(0)])
@@ -442,12 +443,12 @@ def place_of(value: Any, name: str) -> Place:
     """Where an array lives."""
     if not is_cuda(value):
         return HOST
-    module = type(value).__module__.split(".")[0]
-    library = LIBRARIES.get(module)
+    modules = [kind.__module__.split(".")[0] for kind in type(value).__mro__]
+    library = next((LIBRARIES[m] for m in modules if m in LIBRARIES), None)
     if library is None:
         raise TypeError(
-            f"{name} is a CUDA array of {module}; ot_fast takes those of CuPy, PyTorch, JAX and "
-            "Numba"
+            f"{name} is a CUDA array of {modules[0]}; ot_fast takes those of CuPy, PyTorch, JAX "
+            "and Numba"
         )
     return Cuda(library, library.device(value))
 

@@ -401,9 +401,10 @@ class OTResult(Result):
         Notes
         -----
         Implicit differentiation of the marginal constraints: the Hessian of the dual, made of the
-        plan's entries (sparse where the plan is), solved by preconditioned CG. Needs the dense
-        plan, as G is dense. The plan should have converged well: the gradients are as exact as its
-        marginals.
+        plan's entries (on the host, sparse where the plan is), solved by preconditioned CG, O(n m)
+        an iteration. Needs the dense plan, as G is dense; beyond it only the result is of its size
+        (and float64 copies of a float32 plan or G). The plan should have converged well: the
+        gradients are as exact as its marginals.
 
         Examples
         --------

@@ -138,7 +138,8 @@ def sinkhorn_divergence(
     Parameters
     ----------
     x, y : array_like, shapes (n, d) and (m, d)
-        Points.
+        Points. CUDA arrays (CuPy, PyTorch, JAX) are solved on their device, where the arrays of the
+        result live too; a, b and init must live there.
     a, b : array_like, shapes (n,) and (m,), optional
         Weights >= 0, uniform by default. Balanced, their sums must be equal.
     reg : float
@@ -165,7 +166,7 @@ def sinkhorn_divergence(
     Raises
     ------
     TypeError, ValueError
-        For arguments that are not real numbers, or of wrong value or shape.
+        For arguments that are not real numbers, of wrong value or shape, or of several devices.
     ConvergenceError
         With ``on_fail="raise"``.
 

@@ -121,7 +121,8 @@ def monge_gap(
     Parameters
     ----------
     x, Tx : array_like, shape (n, d)
-        Points and their images.
+        Points and their images. CUDA arrays (CuPy, PyTorch, JAX) are solved on their device, where
+        the arrays of the result live too; both must live there.
     cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}
     p : float, optional
         As in :class:`PointCloud`.
@@ -147,7 +148,7 @@ def monge_gap(
     Raises
     ------
     TypeError, ValueError
-        For arguments that are not real numbers, or of wrong value or shape.
+        For arguments that are not real numbers, of wrong value or shape, or of several devices.
     ConvergenceError
         With ``on_fail="raise"``.
 
@@ -194,7 +195,9 @@ def monge_gap(
         for label, v in (("gap Tx", ys), ("gap x", xs)):
             own = PointCloud.of(v, v, name, power)
             terms.append(start.transport(label, own, w, w, reg, symmetric=True, **options))
-    moved, pull = paired(xs, ys, name, power)
-    gap = MongeGap(terms, float(moved.mean()), pull, debias)
+    with cloud.place.active():
+        moved, pull = paired(xs, ys, name, power)
+        displacement = float(moved.mean())
+    gap = MongeGap(terms, displacement, pull, debias)
     report(terms, "monge_gap", on_fail, gap)
     return gap

@@ -34,8 +34,7 @@ def _detached(value: Any) -> Any:
 
 
 def _like(array: Any, tensor: torch.Tensor) -> torch.Tensor:
-    # A copy: results own their arrays, and a gradient may be changed in place.
-    return torch.as_tensor(array).to(tensor, copy=True)
+    return torch.as_tensor(array).to(tensor)
 
 
 def _scalar(value: float, *tensors: Any) -> torch.Tensor:
@@ -139,7 +138,8 @@ def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor
 class _Plan(Function):
     @staticmethod
     def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
-        return _like(_solved(ctx, options, a, b, C, reg).plan, C)
+        plan = _solved(ctx, options, a, b, C, reg).plan
+        return _like(plan, C).clone()  # the caller may change it, and backward needs the plan
 
     @staticmethod
     @once_differentiable

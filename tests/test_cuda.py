@@ -399,6 +399,23 @@ def test_losses_take_arrays_of_one_place(cuda):
         otf.monge_gap(u, u, threads=2)
 
 
+def test_subclasses_and_other_devices(cuda):
+    if cuda.name != "emulated":
+        pytest.skip("has two emulated devices")
+
+    class Named(DeviceArray):
+        pass
+
+    x, y, _, _ = clouds()
+    gap = otf.monge_gap(Named(x), cuda.put(x), reg=0.1)
+    assert gap.value == pytest.approx(otf.monge_gap(x, x, reg=0.1).value)
+    with pytest.raises(TypeError, match=r"y .* lives in cuda:1 .* and the problem in cuda:0"):
+        otf.sinkhorn_divergence(cuda.put(x), DeviceArray(y, 1), reg=0.1)
+    r = otf.sinkhorn(None, None, cuda.put(x), 0.1)
+    with pytest.raises(TypeError, match=r"G .* lives in cuda:1"):
+        r.plan_vjp(DeviceArray(x, 1))
+
+
 X = np.arange(6.0).reshape(3, 2)
 
 
@@ -451,6 +468,28 @@ def test_what_another_stream_writes_is_waited_for(cuda, monkeypatch):
     monkeypatch.setattr(_cuda_emulated, "wait", waited.append)
     otf.monge_gap(cuda.put(X), cuda.put(X), reg=0.1)
     assert (0, 7, None) in waited
+
+
+def test_jax_in_single_precision(monkeypatch):
+    if reason := available():
+        pytest.skip(reason)
+    jax = pytest.importorskip("jax", reason="the jax extra is not installed")
+    install_jax(monkeypatch)
+    x, y, _, _ = clouds(20, 20, dtype=np.float32)
+    with jax.enable_x64(False):
+        u, v = jax.numpy.asarray(x), jax.numpy.asarray(y)
+        gap = otf.monge_gap(u, v, reg=0.3)
+        assert gap.gradient.dtype == np.float32
+        C = jax.numpy.asarray(np.abs(x[:, :1] - y[:, 0]))
+        dC = otf.sinkhorn(None, None, C, 0.1).plan_vjp(C)[2]
+        whole = otf.monge_gap(jax.numpy.arange(4), jax.numpy.arange(4)[::-1], reg=0.3)
+    want = otf.monge_gap(x, y, reg=0.3)
+    assert gap.value == pytest.approx(want.value, rel=1e-5)
+    np.testing.assert_allclose(gap.gradient, want.gradient, atol=1e-5)
+    want = otf.sinkhorn(None, None, np.asarray(C), 0.1).plan_vjp(np.asarray(C))[2]
+    np.testing.assert_allclose(dC, want, atol=1e-5 * abs(want).max())
+    want = otf.monge_gap(np.arange(4), np.arange(4)[::-1], reg=0.3)
+    assert whole.value == pytest.approx(want.value, rel=1e-9)
 
 
 def test_numba_arrays_cannot_compute(monkeypatch):

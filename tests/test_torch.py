@@ -162,6 +162,18 @@ def test_gradients_are_the_callers(at):
     kept = one.clone()
     one.zero_()
     assert torch.equal(torch.autograd.grad(gap, y)[0], kept)
+    for layer in (layers.sinkhorn, layers.sinkhorn_plan):
+        C = costs(at)
+        out = layer(None, None, C, 0.1)
+        weights = torch.linspace(0, 1, out.numel(), dtype=C.dtype, device=C.device).reshape(
+            out.shape
+        )
+        (one,) = torch.autograd.grad(out, C, weights, retain_graph=True)
+        kept = one.clone()
+        one.zero_()
+        with torch.no_grad():
+            out.zero_()
+        assert torch.equal(torch.autograd.grad(out, C, weights)[0], kept)
 
 
 def test_changes_between_forward_and_backward(at):
@@ -204,6 +216,23 @@ def test_inputs_live_on_one_device(monkeypatch):
             call()
     with pytest.raises(ValueError, match="threads is for host arrays"):
         layers.sinkhorn_divergence(x, y, reg=0.1, threads=1)
+
+
+def test_out_of_memory_is_a_memory_error(monkeypatch):
+    if reason := available():
+        pytest.skip(reason)
+    install_torch(monkeypatch)
+    x, y, _, _ = tensors(8, 8)
+    gap = layers.monge_gap(x, y, reg=0.3)
+
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "full", full)  # what the library's `empty` is here
+    with pytest.raises(MemoryError, match="out of memory"):
+        gap.backward()
+    monkeypatch.undo()
+    assert layers.monge_gap(x, y, reg=0.3).item() == pytest.approx(gap.item())
 
 
 @pytest.mark.gpu
