@@ -504,6 +504,8 @@ def refuse_cuda(value: Any, name: str, what: str) -> None:
 
 def dtype_of(value: Any) -> np.dtype[Any]:
     """The NumPy dtype of an array of any library."""
+    if isinstance(value.dtype, np.dtype) and value.dtype.kind != "V":
+        return value.dtype
     text = str(value.dtype).split(".")[-1]
     try:
         return np.dtype({"bfloat16": "float32"}.get(text, text))
