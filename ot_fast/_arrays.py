@@ -1,9 +1,9 @@
 """Arrays of other libraries: where they live, and how they become what the core takes.
 
 A problem lives in one place, that of its costs: :data:`HOST`, or a CUDA device as one library sees
-it. Matrices of size n x m and points never leave it; vectors of length n and m are handled on the
-host. Arithmetic on arrays is written once, over the functions that NumPy and its likes share
-(`namespace` of a place).
+it. Solves leave matrices of size n x m, points and gradients there; vectors of length n and m are
+handled on the host. Arithmetic on arrays is written once, over the functions that NumPy and its
+likes share (`namespace` of a place).
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class Jax(Library):
     def active(self, device: int) -> contextlib.AbstractContextManager[Any]:
         try:
             from jax import enable_x64
-        except ImportError:  # before 0.8
+        except ImportError:  # older ones
             from jax.experimental import enable_x64
 
         return enable_x64(True)  # type: ignore[no-any-return]

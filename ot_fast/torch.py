@@ -6,7 +6,8 @@ differentiable once.
 Arguments that are not listed here are those of the function of the same name in ``ot_fast``.
 
 CUDA tensors are solved on their device, forward and backward, in the current stream; all inputs of
-a layer must live on one device.
+a layer must live on one device. Points are copied; backward reads a, b and C again, so that
+changing them in place before it raises.
 """
 
 from __future__ import annotations
