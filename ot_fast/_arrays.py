@@ -1,19 +1,25 @@
 """Arrays of other libraries: where they live, and how they become what the core takes.
 
 A problem lives in one place, that of its costs: :data:`HOST`, or a CUDA device as one library sees
-it. Matrices of size n x m never leave it; vectors of length n and m are handled on the host.
+it. Solves leave matrices of size n x m, points and gradients there; vectors of length n and m are
+handled on the host. Arithmetic on arrays is written once, over the functions that NumPy and its
+likes share (`namespace` of a place).
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import _backends
+
+Vector = NDArray[np.float64]
 
 
 class Library:
@@ -27,6 +33,18 @@ class Library:
     def stream(self, device: int) -> int:
         """The current stream as an integer; 0 is the legacy default stream."""
         return 0
+
+    def namespace(self) -> Any:
+        """The module whose functions compute with arrays, as NumPy's do."""
+        raise NotImplementedError
+
+    def active(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        """What arithmetic on this device, in float64 too, runs in."""
+        return contextlib.nullcontext()
+
+    def written_in(self, array: Any) -> int | None:
+        """The stream that still writes to an array; None where nothing has to be waited for."""
+        return None
 
     def allocator(self, device: int) -> Callable[[int], tuple[int, Any]] | None:
         """Bytes to (pointer, owner); None where the driver is to allocate."""
@@ -52,6 +70,15 @@ class Library:
     def contiguous(self, array: Any) -> Any:
         raise NotImplementedError
 
+    def box(self, points: Any) -> NDArray[Any]:
+        """The least and the largest of every coordinate, (2, d), on the host; NaN if one is."""
+        xp = self.namespace()
+        return self.host(xp.stack([xp.amin(points, 0), xp.amax(points, 0)]))
+
+    def zero_rows(self, points: Any) -> NDArray[np.bool_]:
+        """Which rows are zero, (n,), on the host."""
+        return self.host((points == 0).all(1))
+
     def csr(self, begin: Any, column: Any, value: Any, shape: tuple[int, int], device: int) -> Any:
         """A sparse matrix from host arrays."""
         import scipy.sparse as sp
@@ -69,6 +96,16 @@ class Cupy(Library):
         import cupy
 
         return int(cupy.cuda.get_current_stream(device).ptr)
+
+    def namespace(self) -> Any:
+        import cupy
+
+        return cupy
+
+    def active(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        import cupy
+
+        return cupy.cuda.Device(device)  # type: ignore[no-any-return]
 
     def allocator(self, device: int) -> Callable[[int], tuple[int, Any]]:
         import cupy
@@ -125,6 +162,20 @@ class Torch(Library):
 
         return int(torch.cuda.current_stream(device).cuda_stream)
 
+    def namespace(self) -> Any:
+        import torch
+
+        return torch
+
+    @contextlib.contextmanager
+    def active(self, device: int) -> Iterator[None]:
+        import torch
+
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from None
+
     def allocator(self, device: int) -> Callable[[int], tuple[int, Any]]:
         def allocate(size: int) -> tuple[int, Any]:
             memory = self._empty(size, "uint8", device)
@@ -135,10 +186,8 @@ class Torch(Library):
     def _empty(self, shape: Any, dtype: str, device: int) -> Any:
         import torch
 
-        try:
+        with self.active(device):
             return torch.empty(shape, dtype=getattr(torch, dtype), device=f"cuda:{device}")
-        except torch.cuda.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from None
 
     def empty(self, shape: tuple[int, int], dtype: Any, device: int) -> Any:
         return self._empty(shape, np.dtype(dtype).name, device)
@@ -178,10 +227,21 @@ class Jax(Library):
         (device,) = array.devices()
         return int(device.local_hardware_id or 0)
 
-    def empty(self, shape: tuple[int, int], dtype: Any, device: int) -> Any:
-        from ._backends import cuda
+    def namespace(self) -> Any:
+        import jax.numpy
 
-        return cuda().Array(*shape, np.dtype(dtype) == np.float64, (device, 0, None))
+        return jax.numpy
+
+    def active(self, device: int) -> contextlib.AbstractContextManager[Any]:
+        try:
+            from jax import enable_x64
+        except ImportError:  # older ones
+            from jax.experimental import enable_x64
+
+        return enable_x64(True)  # type: ignore[no-any-return]
+
+    def empty(self, shape: tuple[int, int], dtype: Any, device: int) -> Any:
+        return _backends.cuda().Array(*shape, np.dtype(dtype) == np.float64, (device, 0, None))
 
     def finished(self, array: Any, device: int) -> Any:
         return self.put(array.host(), device)
@@ -211,6 +271,24 @@ class Numba(Library):
         from numba import cuda
 
         return int(cuda.get_current_device().id)
+
+    def namespace(self) -> Any:
+        raise TypeError(
+            "Numba's device arrays have no arithmetic, which losses and gradients of plans need; "
+            "wrap them without a copy: cupy.asarray(x) or torch.as_tensor(x)"
+        )
+
+    def written_in(self, array: Any) -> int | None:
+        stream = array.__cuda_array_interface__.get("stream")
+        return None if stream is None else int(stream)
+
+    # Checks of points, without arithmetic on the device.
+    def box(self, points: Any) -> NDArray[Any]:
+        values = self.host(points)
+        return np.stack([values.min(0), values.max(0)])
+
+    def zero_rows(self, points: Any) -> NDArray[np.bool_]:
+        return HOST.zero_rows(self.host(points))
 
     def empty(self, shape: tuple[int, int], dtype: Any, device: int) -> Any:
         from numba import cuda
@@ -260,6 +338,27 @@ class Host:
     def put(self, array: NDArray[Any]) -> Any:
         return array
 
+    def namespace(self) -> Any:
+        return np
+
+    def active(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
+    def plain(self, array: Any, dtype: Any, *, copy: bool = False) -> Any:
+        return array.astype(dtype, copy=copy)
+
+    def contiguous(self, array: Any) -> Any:
+        return np.ascontiguousarray(array)
+
+    def ldexp(self, array: Any, power: int) -> Any:
+        return np.ldexp(array, power)
+
+    def box(self, points: NDArray[Any]) -> Vector:
+        return _backends.core.bounds(points)
+
+    def zero_rows(self, points: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray((points == 0).all(axis=1))
+
     def empty(self, shape: tuple[int, int], dtype: Any) -> Any:
         return np.empty(shape, dtype)
 
@@ -300,11 +399,37 @@ class Cuda:
     def finished(self, array: Any) -> Any:
         return self.library.finished(array, self.device)
 
+    def namespace(self) -> Any:
+        """The functions that compute with arrays; TypeError where the library has none."""
+        return self.library.namespace()
+
+    def active(self) -> contextlib.AbstractContextManager[Any]:
+        """What arithmetic on arrays runs in."""
+        return self.library.active(self.device)
+
     def plain(self, array: Any, dtype: Any, *, copy: bool = False) -> Any:
+        """Of this dtype and without gradients, in the same layout, and written."""
+        stream = self.library.written_in(array)
+        if stream is not None and stream != self.library.stream(self.device):
+            _backends.cuda().wait((self.device, stream, None))
         return self.library.plain(array, dtype, copy=copy)
 
     def contiguous(self, array: Any) -> Any:
         return self.library.contiguous(array)
+
+    def ldexp(self, array: Any, power: int) -> Any:
+        """array * 2^power, exactly."""
+        half = power // 2  # 2^power itself may not be a number
+        with self.active():
+            return self.plain(array * 2.0**half * 2.0 ** (power - half), dtype_of(array))
+
+    def box(self, points: Any) -> Vector:
+        """The least and the largest of every coordinate, (2, d), on the host; NaN if one is."""
+        return self.library.box(points).astype(np.float64)
+
+    def zero_rows(self, points: Any) -> NDArray[np.bool_]:
+        """Which rows are zero, (n,), on the host."""
+        return self.library.zero_rows(points)
 
     def csr(self, begin: Any, column: Any, value: Any, shape: tuple[int, int]) -> Any:
         return self.library.csr(begin, column, value, shape, self.device)
@@ -318,12 +443,12 @@ def place_of(value: Any, name: str) -> Place:
     """Where an array lives."""
     if not is_cuda(value):
         return HOST
-    module = type(value).__module__.split(".")[0]
-    library = LIBRARIES.get(module)
+    modules = [kind.__module__.split(".")[0] for kind in type(value).__mro__]
+    library = next((LIBRARIES[m] for m in modules if m in LIBRARIES), None)
     if library is None:
         raise TypeError(
-            f"{name} is a CUDA array of {module}; ot_fast takes those of CuPy, PyTorch, JAX and "
-            "Numba"
+            f"{name} is a CUDA array of {modules[0]}; ot_fast takes those of CuPy, PyTorch, JAX "
+            "and Numba"
         )
     return Cuda(library, library.device(value))
 
@@ -379,6 +504,8 @@ def refuse_cuda(value: Any, name: str, what: str) -> None:
 
 def dtype_of(value: Any) -> np.dtype[Any]:
     """The NumPy dtype of an array of any library."""
+    if isinstance(value.dtype, np.dtype) and value.dtype.kind != "V":
+        return value.dtype
     text = str(value.dtype).split(".")[-1]
     try:
         return np.dtype({"bfloat16": "float32"}.get(text, text))
@@ -400,8 +527,8 @@ def byte_strides(value: Any) -> tuple[int, ...]:
     return tuple(out)
 
 
-def to_numpy(value: Any, name: str, place: Place = HOST) -> NDArray[Any]:
-    """A NumPy view or copy of anything array-like that lives in `place`."""
+def check_place(value: Any, name: str, place: Place) -> None:
+    """TypeError where an array does not live in `place`."""
     if value is None:
         raise TypeError(f"{name} must be a real array; got None")
     here = place_of(value, name)
@@ -411,8 +538,31 @@ def to_numpy(value: Any, name: str, place: Place = HOST) -> NDArray[Any]:
             f"{name} ({what}) lives in {here} and the problem in {place}: nothing is moved between "
             "devices by itself; convert one of them"
         )
-    if isinstance(here, Cuda):
-        value = here.host(value)
+
+
+def check_real(dtype: np.dtype[Any], name: str) -> None:
+    """TypeError for a dtype that does not hold real numbers."""
+    if dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must hold real numbers; its dtype is {dtype}"
+            + (" (take its real part first)" if dtype.kind == "c" else "")
+        )
+
+
+def on_device(value: Any, name: str, place: Cuda) -> Any:
+    """An array of `place` as native floats, in its layout; itself where it is one."""
+    check_place(value, name, place)
+    dtype = dtype_of(value)
+    check_real(dtype, name)
+    with place.active():
+        return place.plain(value, float_dtype(dtype))
+
+
+def to_numpy(value: Any, name: str, place: Place = HOST) -> NDArray[Any]:
+    """A NumPy view or copy of anything array-like that lives in `place`."""
+    check_place(value, name, place)
+    if isinstance(place, Cuda):
+        value = place.host(value)
     if getattr(value, "requires_grad", False):
         value = value.detach()
     try:
@@ -421,11 +571,7 @@ def to_numpy(value: Any, name: str, place: Place = HOST) -> NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
     except TypeError as error:
         raise TypeError(f"{name} must be a real array: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must hold real numbers; its dtype is {array.dtype}"
-            + (" (take its real part first)" if array.dtype.kind == "c" else "")
-        )
+    check_real(array.dtype, name)
     return array
 
 

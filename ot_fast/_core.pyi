@@ -108,8 +108,9 @@ def gradient(
     phi: Vector,
     h: Vector,
     rho: float,
+    out: Vector,
     threads: int = 0,
-) -> tuple[Vector, Vector]: ...
+) -> Vector: ...
 def softmin(geometry: Geometry, reg: float, h: Vector, threads: int = 0) -> Vector: ...
 def plan_rows(
     geometry: Geometry,

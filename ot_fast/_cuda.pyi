@@ -1,8 +1,8 @@
 """The CUDA core: the functions of ``_core`` on arrays of a device, told where instead of threads.
 
 ``where`` is (device, stream as an integer, allocator or None); the allocator takes a number of
-bytes and returns (pointer, owner). Further: ``devices``, ``limits``, ``memory``, ``entries``,
-``pass_seconds`` and ``Array``.
+bytes and returns (pointer, owner). Further: ``devices``, ``limits``, ``memory``, ``wait``,
+``entries``, ``pass_seconds`` and ``Array``.
 """
 
 from typing import Any

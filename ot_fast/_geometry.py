@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, float_dtype, place_of
-from ._backends import core as host_core
+from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
 
 COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
@@ -95,14 +96,11 @@ class DenseCost:
         return array, array.T if self.transposed else array
 
     def _on_device(self, C: Any, place: Cuda) -> tuple[Any, Any]:
-        if len(C.shape) != 2:
-            raise ValueError(f"C must be a matrix (n, m); got shape {tuple(C.shape)}")
-        if 0 in C.shape:
-            raise ValueError(f"C must not be empty; got shape {tuple(C.shape)}")
-        dtype = dtype_of(C)
-        if dtype.kind not in "fiub":
-            raise TypeError(f"C must hold real numbers; its dtype is {dtype}")
-        array = place.plain(C, float_dtype(dtype))
+        array = on_device(C, "C", place)
+        if len(array.shape) != 2:
+            raise ValueError(f"C must be a matrix (n, m); got shape {tuple(array.shape)}")
+        if 0 in array.shape:
+            raise ValueError(f"C must not be empty; got shape {tuple(array.shape)}")
         item = dtype_of(array).itemsize
         strides = byte_strides(array)
         self.transposed = strides[1] != item and strides[0] == item and array.shape[1] > 1
@@ -111,10 +109,7 @@ class DenseCost:
         return array, array.T if self.transposed else array
 
     def _scaled(self, rows: Any, power: int) -> Any:
-        if not isinstance(self.place, Cuda):
-            return np.ldexp(rows.astype(np.float64), power)
-        half = power // 2
-        return self.place.plain(rows, np.float64) * 2.0**half * 2.0 ** (power - half)
+        return self.place.ldexp(self.place.plain(rows, np.float64), power)
 
     def _typical(self, rows: Any) -> float:
         """The median of a sample of costs above the least: what reg scaling starts from."""
@@ -135,6 +130,59 @@ class DenseCost:
 
     def __repr__(self) -> str:
         return f"DenseCost(shape={self.shape}, dtype={self.dtype})"
+
+
+@dataclass(frozen=True)
+class Points:
+    """Validated points, copied where they were: later changes to the caller's do not reach them."""
+
+    array: Any  # (n, d), row-major, float32 or float64
+    box: NDArray[np.float64]  # the least and the largest of every coordinate, (2, d), on the host
+    place: Place
+    name: str  # in messages
+
+    @classmethod
+    def copied(cls, array: Any, dtype: Any, place: Place, name: str) -> Points:
+        """Of what `_validate.points` gave."""
+        with place.active():
+            own = place.contiguous(place.plain(array, dtype, copy=True))
+            box = place.box(own)
+        if not np.isfinite(box).all():
+            _validate.finite(place.host(own), place.host(array), name)
+        return cls(own, box, place, name)
+
+    @property
+    def reach(self) -> float:
+        """The largest coordinate."""
+        return float(np.abs(self.box).max())
+
+    @cached_property
+    def zero(self) -> NDArray[np.bool_]:
+        """Which points are zero, (n,), on the host."""
+        with self.place.active():
+            return self.place.zero_rows(self.array)
+
+    def check_nonzero(self) -> None:
+        """ValueError for a point without a direction."""
+        zero = self.zero
+        if zero.any():
+            raise ValueError(
+                f"{self.name} must have no zero rows for the cosine cost; "
+                f"{self.name}[{int(np.argmax(zero))}] is zero ({int(zero.sum())} rows)"
+            )
+
+
+def points_of(values: tuple[Any, Any], names: tuple[str, str]) -> tuple[Points, Points]:
+    """Two clouds of one dimension, dtype and place, validated and copied."""
+    place = place_of(values[0], names[0])
+    x, y = (_validate.points(v, name, place) for v, name in zip(values, names, strict=True))
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have the same dimension d; got {x.shape[1]} and "
+            f"{y.shape[1]}"
+        )
+    dtype = np.promote_types(dtype_of(x), dtype_of(y))
+    return Points.copied(x, dtype, place, names[0]), Points.copied(y, dtype, place, names[1])
 
 
 class PointCloud:
@@ -176,55 +224,30 @@ class PointCloud:
         self, x: Any, y: Any, cost: str = "sqeuclidean", *, p: float | None = None
     ) -> None:
         self.cost, self.p = checked_cost(cost, p)
-        place = place_of(x, "x")
-        xs, ys = _validate.points(x, "x", place), _validate.points(y, "y", place)
-        if xs.shape[1] != ys.shape[1]:
-            raise ValueError(
-                f"x and y must have the same dimension d; got {xs.shape[1]} and {ys.shape[1]}"
-            )
-        dtype = np.promote_types(xs.dtype, ys.dtype)
-        xs, ys = xs.astype(dtype), ys.astype(dtype)
-        # Own copies: later changes to the caller's arrays do not reach the result.
-        self.x, self.y = place.put(xs), place.put(ys)
-        self.shape: tuple[int, int] = (len(xs), len(ys))
-        self.dtype = dtype
-        self._load(xs, ys, place, ("x", "y"))
+        self._load(*points_of((x, y), ("x", "y")))
 
     @classmethod
-    def checked(
-        cls, x: NDArray[Any], y: NDArray[Any], cost: str, p: float, names: tuple[str, str]
-    ) -> PointCloud:
-        """Of validated host points, which go by these names in messages."""
+    def of(cls, x: Points, y: Points, cost: str, p: float) -> PointCloud:
+        """Of validated points of one dtype, which are not copied here, and a checked cost."""
         cloud = cls.__new__(cls)
-        cloud.x, cloud.y, cloud.cost, cloud.p = x, y, cost, p
-        cloud.shape, cloud.dtype = (len(x), len(y)), x.dtype
-        cloud._load(x, y, HOST, names)
+        cloud.cost, cloud.p = cost, p
+        cloud._load(x, y)
         return cloud
-
-    @classmethod
-    def of_checked(cls, x: NDArray[Any], y: NDArray[Any], cost: str, p: float) -> PointCloud:
-        """Of arrays of one dtype that have been validated, and are not copied here."""
-        return cls.checked(x, y, cost, p, ("x", "y"))
 
     def swapped(self) -> PointCloud:
         """The costs of y against x."""
-        return PointCloud.of_checked(self.y, self.x, self.cost, self.p)
+        return PointCloud.of(*self.points[::-1], self.cost, self.p)
 
-    def _load(
-        self, xs: NDArray[Any], ys: NDArray[Any], place: Place, names: tuple[str, str]
-    ) -> None:
-        """xs and ys are x and y on the host."""
+    def _load(self, x: Points, y: Points) -> None:
+        self.points = x, y
+        self.x, self.y, self.place = x.array, y.array, x.place
+        self.shape: tuple[int, int] = (len(x.array), len(y.array))
+        self.dtype = dtype_of(x.array)
         if self.cost == "cosine":
-            for name, points in zip(names, (xs, ys), strict=True):
-                zero = ~points.any(axis=1)
-                if zero.any():
-                    raise ValueError(
-                        f"{name} must have no zero rows for the cosine cost; "
-                        f"{name}[{int(np.argmax(zero))}] is zero ({int(zero.sum())} rows)"
-                    )
+            x.check_nonzero()
+            y.check_nonzero()
         # Points scaled by an exact power of two, so that costs neither over- nor underflow.
-        bounds = host_core.bounds(xs), host_core.bounds(ys)
-        reach = max(float(np.abs(b).max()) for b in bounds)
+        reach = max(x.reach, y.reach)
         limit = 2.0**40 if self.dtype == np.float32 else 2.0**400
         power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
         if self.cost == "power" and power:
@@ -236,13 +259,12 @@ class PointCloud:
         self.exponent = self.power * (2 if self.cost == "sqeuclidean" else 1)
         px, py = self.x, self.y
         if power:
-            px, py = place.put(np.ldexp(xs, -power)), place.put(np.ldexp(ys, -power))
-        self.range = self.scale = self._bound(*(np.ldexp(b, -power) for b in bounds))
+            px, py = self.place.ldexp(px, -power), self.place.ldexp(py, -power)
+        self.range = self.scale = self._bound(*(np.ldexp(v.box, -power) for v in (x, y)))
         if not self.range < (1e38 if self.dtype == np.float32 else 1e300):
             raise ValueError(f"costs must stay within the range of {self.dtype}; rescale x and y")
-        self.place: Place = place
-        self.core = core_of(place)
-        self.handle = self.core.points(px, py, self.cost, self.p, place.where())
+        self.core = core_of(self.place)
+        self.handle = self.core.points(px, py, self.cost, self.p, self.place.where())
 
     def _bound(self, x: NDArray[Any], y: NDArray[Any]) -> float:
         """The largest cost that the bounding boxes allow."""
@@ -271,9 +293,7 @@ class PointCloud:
         C = self.place.empty((n, m), self.dtype)
         self.core.cost_rows(self.handle, C, self.place.where())
         C = self.place.finished(C)
-        if not self.exponent:
-            return C
-        return np.ldexp(C, self.exponent) if self.place is HOST else C * 2.0**self.exponent
+        return self.place.ldexp(C, self.exponent) if self.exponent else C
 
     def __repr__(self) -> str:
         d = self.x.shape[1]

@@ -2,63 +2,117 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, cg
 
 from ._errors import ConvergenceWarning
 
-Vector = NDArray[np.float64]
-
 DENSE = 0.1  # fraction of entries from which products with the whole plan are faster
+BLOCK = 1 << 22  # plan entries looked at together
 
 
-def plan_vjp(
-    P: NDArray[Any], reg: float, G: NDArray[Any], tol: float
-) -> tuple[Vector, Vector, Vector]:
+def plan_vjp(P: Any, reg: float, G: Any, tol: float, xp: Any = np) -> tuple[Any, Any, Any]:
     """Gradients of <G, P> in a, b and C, for the entropic plan P (n, m).
 
     With dP = P * (s_i + t_j - dC/reg) and fixed marginals, (s, t) solves H (s, t) = ((G*P)1,
     (G*P)'1) for the Hessian H = [[diag r, P], [P', diag c]] of the dual. Rows are eliminated:
     (diag c - P' diag(1/r) P) t = w - P'(q/r), scaled by c^-1/2 on both sides and solved by CG with
     a Jacobi preconditioner. H is singular along (1, -1), in which no gradient has a part.
+
+    Arrays are float64, of the library whose functions `xp` holds. P is read twice an iteration;
+    nothing of its size is made but the gradient in C and, on the host, P's entries that count.
     """
-    P = np.asarray(P, np.float64)
+    n, m = P.shape
     r, c = P.sum(1), P.sum(0)
-    GP = G * P
-    q, w = GP.sum(1), GP.sum(0)
-    ir = np.divide(1.0, r, out=np.zeros_like(r), where=r > 0)
-    ic = np.divide(1.0, c, out=np.zeros_like(c), where=c > 0)
-    # Entries below the rounding of their row and column add nothing to a product.
-    kept = 1e-18 * np.maximum.outer(r, c) < P
-    A = sp.csr_array(P * kept) if kept.mean() < DENSE else P
-    K = (
-        sp.diags_array(np.sqrt(ir)) @ A @ sp.diags_array(np.sqrt(ic))
-        if sp.issparse(A)
-        else (np.sqrt(ir)[:, None] * A * np.sqrt(ic))
-    )
-    KT = K.T.tocsr() if sp.issparse(K) else K.T
-    null = np.sqrt(c / c.sum())
-    rhs = np.sqrt(ic) * (w - P.T @ (q * ir))
-    rhs -= null * (null @ rhs)
-    square = np.asarray(K.multiply(K).sum(0) if sp.issparse(K) else (K * K).sum(0)).ravel()
-    jacobi = 1 / np.maximum(1 - square, 1e-12)
-    H = LinearOperator((len(c),) * 2, matvec=lambda u: u - KT @ (K @ u), dtype=np.float64)
-    M = LinearOperator((len(c),) * 2, matvec=lambda u: jacobi * u, dtype=np.float64)
-    u, info = cg(H, rhs, rtol=tol, atol=0.0, maxiter=20 * len(c) + 200, M=M)
-    if info > 0:
-        left = np.linalg.norm(rhs - H.matvec(u)) / np.linalg.norm(rhs)
-        if left > 100 * tol:
-            warnings.warn(
-                f"plan_vjp: relative residual {left:.1e} after {info} iterations, above tol "
-                f"{tol:g}; raise reg or tol",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-    t = np.sqrt(ic) * (u - null * (null @ u))
+    ir, ic = _inverse(r, xp), _inverse(c, xp)
+    w, square = 0 * c, 0 * c
+    parts = []
+    step = max(1, BLOCK // m)
+    for i in range(0, n, step):
+        B = P[i : i + step]
+        GP = G[i : i + step] * B
+        parts.append(GP.sum(1))
+        w = w + GP.sum(0)
+        square = square + ir[i : i + step] @ (B * B)
+    q = xp.concatenate(parts)
+
+    A = _entries(P, r, c) if xp is np else P
+    AT = A.T if A is P else A.T.tocsr()
+    half = xp.sqrt(ic)
+    null = xp.sqrt(c / c.sum())
+
+    def H(u: Any) -> Any:
+        return u - half * (AT @ (ir * (A @ (half * u))))
+
+    def without_null(u: Any) -> Any:
+        return u - null * (null @ u)
+
+    rhs = without_null(half * (w - P.T @ (q * ir)))
+    jacobi = 1 / xp.clip(1 - ic * square, 1e-12, None)
+    u, count, left = _cg(H, rhs, jacobi, tol, 20 * m + 200)
+    if left > 100 * tol:
+        warnings.warn(
+            f"plan_vjp: relative residual {left:.1e} after {count} iterations, above tol {tol:g}; "
+            "raise reg or tol",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    t = half * without_null(u)
     s = ir * (q - P @ t)
-    return s, t, (P * (s[:, None] + t) - GP) / reg
+    out = s[:, None] + t  # P * (s + t - G) / reg
+    out -= G
+    out *= P
+    out /= reg
+    return s, t, out
+
+
+def _inverse(v: Any, xp: Any) -> Any:
+    """1/v, and 0 where v is 0."""
+    on = v > 0
+    return xp.where(on, 1 / xp.where(on, v, 1.0), 0.0)
+
+
+def _entries(P: Any, r: Any, c: Any) -> Any:
+    """P without what lies below the rounding of its row and column, which adds nothing to a
+    product: a sparse matrix where that is faster."""
+    import scipy.sparse as sp
+
+    kept = 1e-18 * np.maximum.outer(r, c) < P
+    return sp.csr_array(P * kept) if kept.mean() < DENSE else P
+
+
+def _norm(v: Any) -> float:
+    return math.sqrt(float(v @ v))
+
+
+def _cg(
+    H: Callable[[Any], Any], rhs: Any, jacobi: Any, tol: float, limit: int
+) -> tuple[Any, int, float]:
+    """Preconditioned conjugate gradients: x, iterations, relative residual.
+
+    Vectors stay where they are; two numbers an iteration come to the host.
+    """
+    size = _norm(rhs)
+    x, r = 0 * rhs, rhs
+    if size == 0:
+        return x, 0, 0.0
+    p = z = jacobi * r
+    rz = r @ z
+    left, k = 1.0, 0
+    while left > tol and k < limit:
+        Hp = H(p)
+        curvature = float(p @ Hp)
+        if not curvature > 0:  # all that is left is rounding
+            break
+        alpha = rz / curvature
+        x = x + alpha * p
+        r = r - alpha * Hp
+        z = jacobi * r
+        before, rz = rz, r @ z
+        p = z + (rz / before) * p
+        left, k = _norm(r) / size, k + 1
+    return x, k, left

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import linear_operator, refuse_cuda, to_numpy
+from ._arrays import Cuda, linear_operator, on_device, to_numpy
 from ._errors import Status
 from ._geometry import DenseCost, PointCloud
 
@@ -382,13 +382,13 @@ class OTResult(Result):
             (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=dtype
         )
 
-    def plan_vjp(self, G: Any, tol: float = 1e-10) -> tuple[Vector, Vector, Vector]:
+    def plan_vjp(self, G: Any, tol: float = 1e-10) -> tuple[Any, Any, Any]:
         """Gradients of ``<G, plan>`` in a, b and C: any loss of the plan, one linear solve.
 
         Parameters
         ----------
         G : array_like, shape (n, m)
-            Gradient of the loss in the plan.
+            Gradient of the loss in the plan, on the device and in the library of the costs.
         tol : float
             Relative residual of the conjugate gradients.
 
@@ -396,14 +396,15 @@ class OTResult(Result):
         -------
         tuple of ndarray, shapes (n,), (m,) and (n, m)
             In a, b (meant for changes that keep the sums equal; defined up to a constant; 0 where
-            the weight is 0) and C.
+            the weight is 0) and C, float64, where the costs are.
 
         Notes
         -----
         Implicit differentiation of the marginal constraints: the Hessian of the dual, made of the
-        plan's entries (sparse where the plan is), solved by preconditioned CG. Needs the dense
-        plan, as G is dense. The plan should have converged well: the gradients are as exact as its
-        marginals.
+        plan's entries (on the host, sparse where the plan is), solved by preconditioned CG, O(n m)
+        an iteration. Needs the dense plan, as G is dense; beyond it only the result is of its size
+        (and float64 copies of a float32 plan or G). The plan should have converged well: the
+        gradients are as exact as its marginals.
 
         Examples
         --------
@@ -416,14 +417,17 @@ class OTResult(Result):
         """
         from ._implicit import plan_vjp
 
-        refuse_cuda(self.geometry, "the plan", "gradients of the plan are")
-        G = np.asarray(to_numpy(G, "G"), np.float64)
-        if G.shape != self.geometry.shape:
-            raise ValueError(f"G must have shape {self.geometry.shape}; got {G.shape}")
-        if not np.isfinite(G).all():
-            raise ValueError("G must be finite")
+        place = self.geometry.place
+        xp = place.namespace()
+        G = on_device(G, "G", place) if isinstance(place, Cuda) else to_numpy(G, "G")
+        if tuple(G.shape) != self.geometry.shape:
+            raise ValueError(f"G must have shape {self.geometry.shape}; got {tuple(G.shape)}")
         tol = _validate.real(tol, "tol", positive=True)
-        return plan_vjp(self.plan, self.reg, G, tol)
+        with place.active():
+            G = place.plain(G, np.float64)
+            if not bool(xp.isfinite(G).all()):
+                raise ValueError("G must be finite")
+            return plan_vjp(place.plain(self.plan, np.float64), self.reg, G, tol, xp)
 
     def sparse_plan(
         self,

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import refuse_cuda
-from ._backends import core
+from ._arrays import HOST, Place, dtype_of, place_of
 from ._errors import ConvergenceError, ConvergenceWarning
-from ._geometry import PointCloud
+from ._geometry import PointCloud, Points, points_of
 
 Vector = NDArray[np.float64]
 
@@ -31,7 +30,8 @@ class Transport:
 
     Everything is in the caller's units and at the mass of a and b, which sum to 1 unless rho is
     finite. Gradients are those of the dual at its maximum (Danskin): nothing is differentiated
-    through the solver.
+    through the solver. Points, kernels and gradients in the points stay where the points live;
+    potentials and weights, vectors of length n and m, are on the host.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Transport:
             self.phi = f / reg
         self.psi: Vector = np.zeros(m) if g is None else g / reg
         size = n * m
-        handle = cloud.handle
+        core, handle = cloud.core, cloud.handle
         if cloud.x.shape[1] >= 8 and size <= STORED_COST:
-            costs = np.empty(cloud.shape, cloud.dtype)
-            core.cost_rows(handle, costs, threads)
+            costs = cloud.place.empty(cloud.shape, cloud.dtype)
+            core.cost_rows(handle, costs, self._where)
             handle = core.dense(costs)
         kernel = "none"
         # Symmetric solves to a few digits end before a kernel has paid for itself.
@@ -94,7 +94,7 @@ class Transport:
             tol,
             max_iter,
             0.0,
-            threads,
+            self._where,
             None,
             # Many digits are Newton's, few are Sinkhorn's.
             newton=tol < 1e-4 and math.isinf(rho) and not symmetric,
@@ -109,6 +109,10 @@ class Transport:
         self.status: str = outcome["status"]
 
     @property
+    def _where(self) -> Any:
+        return self.cloud.place.where(self.threads)
+
+    @property
     def f(self) -> Vector:
         """Potentials of x in cost units."""
         return self.reg * self.phi
@@ -121,33 +125,35 @@ class Transport:
         return np.where(self.b > 0, self.reg * self.psi, self.reg * self._columns[0])
 
     @cached_property
-    def gradient_x(self) -> Vector:
+    def gradient_x(self) -> Any:
         """sum_j P_ij dc(x_i, y_j)/dx_i, shape (n, d): one pass over C."""
         return self._gradient(self.cloud, self.a, self.phi, self._log(self.b) + self.psi)[1]
 
     @property
-    def gradient_y(self) -> Vector:
+    def gradient_y(self) -> Any:
         """The same in y_j, shape (m, d)."""
         return self._columns[1]
 
     @cached_property
-    def _columns(self) -> tuple[Vector, Vector]:
+    def _columns(self) -> tuple[Vector, Any]:
         """Updated psi, and the gradient in y: one pass over the swapped costs."""
         h = self._log(self.a) + self.phi
         psi = np.where(self.b > 0, self.psi, np.nan)
         return self._gradient(self.cloud.swapped(), self.b, psi, h)
 
-    def _gradient(
-        self, cloud: PointCloud, a: Vector, phi: Vector, h: Vector
-    ) -> tuple[Vector, Vector]:
-        phi = phi.copy()
-        _, out = core.gradient(
-            cloud.handle, a, self._core_reg, phi, h, self._core_rho, self.threads
-        )
-        if cloud.cost == "cosine":
-            out /= np.linalg.norm(cloud.x.astype(np.float64), axis=1)[:, None]
-        elif cloud.exponent != cloud.power:
-            out = np.ldexp(out, cloud.exponent - cloud.power)
+    def _gradient(self, cloud: PointCloud, a: Vector, phi: Vector, h: Vector) -> tuple[Vector, Any]:
+        """phi after a row update, and the gradient in the row points: float64, where they live."""
+        phi, place = phi.copy(), cloud.place
+        with place.active():
+            out = place.empty(cloud.x.shape, np.float64)
+            cloud.core.gradient(
+                cloud.handle, a, self._core_reg, phi, h, self._core_rho, out, self._where
+            )
+            out = place.finished(out)
+            if cloud.cost == "cosine":
+                out = out / _norms(place, place.plain(cloud.x, np.float64))[:, None]
+            elif cloud.exponent != cloud.power:
+                out = place.ldexp(out, cloud.exponent - cloud.power)
         return phi, out
 
     @staticmethod
@@ -155,11 +161,12 @@ class Transport:
         with np.errstate(divide="ignore"):
             return np.log(w)
 
-    def extended(self, points: NDArray[Any]) -> Vector:
+    def extended(self, points: Points) -> Vector:
         """The potential g at other points y: one pass over their costs to x."""
-        cloud = PointCloud.of_checked(points, self.cloud.x, self.cloud.cost, self.cloud.p)
+        cloud = PointCloud.of(points, self.cloud.points[0], self.cloud.cost, self.cloud.p)
         reg = math.ldexp(self.reg, -cloud.exponent)
-        g: Vector = core.softmin(cloud.handle, reg, self._log(self.a) + self.phi, self.threads)
+        h = self._log(self.a) + self.phi
+        g: Vector = cloud.core.softmin(cloud.handle, reg, h, self._where)
         return self.reg * g * (1.0 if math.isinf(self.rho) else self.rho / (self.rho + self.reg))
 
 
@@ -221,9 +228,10 @@ class WarmStart:
         f, g, extra, start = None, None, 0, "cold"
         if last is not None:
             old = last.cloud
-            fits = (old.cost, old.p, old.dtype) == (cloud.cost, cloud.p, cloud.dtype)
-            same_y = fits and np.array_equal(old.y, cloud.y)
-            if same_y and np.array_equal(old.x, cloud.x) and _same(last, a, b, reg, options):
+            fits = _kind(old) == _kind(cloud)
+            same_y = fits and _equal(old.points[1], cloud.points[1])
+            same_x = same_y and _equal(old.points[0], cloud.points[0])
+            if same_x and _same(last, a, b, reg, options):
                 self.saved += round(self._cold_passes(name))
                 return last
             start = "cold"
@@ -234,7 +242,7 @@ class WarmStart:
                 if old.shape == cloud.shape:  # a guess that the first pass replaces
                     f = last.f
             elif start == "extended":
-                g, extra = last.extended(cloud.y), 1
+                g, extra = last.extended(cloud.points[1]), 1
         new = Transport(cloud, a, b, reg, g=g, f=f, **options)
         passes = new.n_iter + extra
         mean = self._means.setdefault(name, {}).setdefault(start, [0.0, 0.0])
@@ -252,6 +260,18 @@ class WarmStart:
 
     def __repr__(self) -> str:
         return f"WarmStart({self.solves} solves, {self.passes} passes, {self.saved} saved)"
+
+
+def _kind(cloud: PointCloud) -> tuple[Any, ...]:
+    return cloud.cost, cloud.p, cloud.dtype, cloud.place
+
+
+def _equal(x: Points, y: Points) -> bool:
+    """Whether two clouds of one place are the same."""
+    if x.array.shape != y.array.shape or not np.array_equal(x.box, y.box):
+        return False
+    with x.place.active():
+        return bool((x.array == y.array).all())
 
 
 def _same(last: Transport, a: Vector, b: Vector, reg: float, options: dict[str, Any]) -> bool:
@@ -275,80 +295,95 @@ class Given:
         return Transport(cloud, a, b, reg, g=self.potentials.get(name), **options)
 
 
-def options_of(tol: Any, max_iter: Any, threads: Any) -> dict[str, Any]:
+def options_of(tol: Any, max_iter: Any, threads: Any, points: Points) -> dict[str, Any]:
     """Validated keyword arguments of a Transport."""
+    count = _validate.thread_count(threads)
+    _validate.no_threads(count, points.name, points.place)
     return {
         "tol": 1e-6 if tol is None else _validate.real(tol, "tol", positive=False),
         "max_iter": 100_000
         if max_iter is None
         else _validate.integer(max_iter, "max_iter", least=1),
-        "threads": _validate.thread_count(threads),
+        "threads": count,
     }
 
 
-def clouds_of(x: Any, y: Any, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Two validated clouds of one dimension and dtype, copied."""
-    for value, name in zip((x, y), names, strict=True):
-        refuse_cuda(value, name, "losses are")
-    xs, ys = _validate.points(x, names[0]), _validate.points(y, names[1])
-    if xs.shape[1] != ys.shape[1]:
-        raise ValueError(
-            f"{names[0]} and {names[1]} must have the same dimension d; got {xs.shape[1]} and "
-            f"{ys.shape[1]}"
-        )
-    reach = max(float(np.abs(core.bounds(v)).max()) for v in (xs, ys))
+def clouds_of(x: Any, y: Any, names: tuple[str, str]) -> tuple[Points, Points]:
+    """Two validated clouds of one dimension, dtype and place, copied."""
+    place_of(x, names[0]).namespace()  # TypeError where arrays have no arithmetic
+    xs, ys = points_of((x, y), names)
+    reach = max(xs.reach, ys.reach)
     if reach > FARTHEST or 0 < reach < 1 / FARTHEST:
         raise ValueError(
             f"the largest coordinate of {names[0]} and {names[1]} must lie within "
             f"{1 / FARTHEST:g} .. {FARTHEST:g}; it is {reach:g}. Rescale the points"
         )
-    dtype = np.promote_types(xs.dtype, ys.dtype)
-    return xs.astype(dtype), ys.astype(dtype)
+    return xs, ys
 
 
 def start_of(
-    init: Any, kind: type[Any], terms: list[tuple[str, str | None, int]]
+    init: Any, kind: type[Any], terms: list[tuple[str, str | None, int]], place: Place
 ) -> WarmStart | Given:
     """How the terms start: a WarmStart as it is, or the potentials of a result or of a tuple.
 
-    `terms` holds the name of each potential, the term that it starts (None: none) and its size.
+    `terms` holds the name of each potential, the term that it starts (None: none) and its size. A
+    result may be of any place, as its potentials are on the host; a tuple is of `place`.
     """
     if isinstance(init, WarmStart):
         return init
     if init is None:
         return Given({})
-    given = init.potentials if isinstance(init, kind) else init
+    if isinstance(init, kind):
+        init, place = init._host_potentials(), HOST
     names = ", ".join(name for name, _, _ in terms)
-    if not isinstance(given, (tuple, list)) or len(given) != len(terms):
+    if not isinstance(init, (tuple, list)) or len(init) != len(terms):
         raise TypeError(
             f"init must be a WarmStart, a {kind.__name__} or a tuple ({names}); got "
             f"{type(init).__name__}"
         )
     starts = {}
-    for value, (name, term, size) in zip(given, terms, strict=True):
-        checked = _validate.potential(value, name, size)
+    for value, (name, term, size) in zip(init, terms, strict=True):
+        checked = _validate.potential(value, name, size, place)
         if term:
             starts[term] = checked
     return Given(starts)
 
 
-def paired(x: NDArray[Any], y: NDArray[Any], cost: str, p: float) -> tuple[Vector, Vector]:
-    """c(x_i, y_i), and its gradient in y_i."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    if cost == "cosine":
-        nx, ny = (np.linalg.norm(v, axis=1)[:, None] for v in (x, y))
-        u, v = x / nx, y / ny
-        cos = np.einsum("ik,ik->i", u, v)
-        return 1 - cos, -(u - cos[:, None] * v) / ny
-    z = y - x
-    if cost == "cityblock":
-        return np.abs(z).sum(1), np.sign(z)
-    square = np.einsum("ik,ik->i", z, z)
-    if cost == "sqeuclidean":
-        return square, 2 * z
-    safe = np.where(square > 0, square, 1.0)
-    weight = np.where(square > 0, p * safe ** (p / 2 - 1), 0.0)
-    return np.where(square > 0, safe ** (p / 2), 0.0), weight[:, None] * z
+def _norms(place: Place, v: Any) -> Any:
+    return place.namespace().sqrt((v * v).sum(1))
+
+
+def paired(x: Points, y: Points, cost: str, p: float) -> tuple[Any, Any]:
+    """c(x_i, y_i), and its gradient in y_i: float64, where the points live."""
+    place, xp = x.place, x.place.namespace()
+    with place.active():
+        u, v = (place.plain(w.array, np.float64) for w in (x, y))
+        if cost == "cosine":
+            nv = _norms(place, v)[:, None]
+            u, v = u / _norms(place, u)[:, None], v / nv
+            cos = (u * v).sum(1)
+            return 1 - cos, -(u - cos[:, None] * v) / nv
+        z = v - u
+        if cost == "cityblock":
+            return xp.abs(z).sum(1), xp.sign(z)
+        square = (z * z).sum(1)
+        if cost == "sqeuclidean":
+            return square, 2 * z
+        apart = square > 0
+        safe = xp.where(apart, square, 1.0)
+        weight = xp.where(apart, p * safe ** (p / 2 - 1), 0.0)
+        return xp.where(apart, safe ** (p / 2), 0.0), weight[:, None] * z
+
+
+def total(points: Points, *terms: tuple[float, Any]) -> Any:
+    """A weighted sum of gradients in points, in their dtype."""
+    place = points.place
+    with place.active():
+        weight, out = terms[0]
+        out = weight * out
+        for weight, term in terms[1:]:
+            out = out + weight * term
+        return place.plain(out, dtype_of(points.array))
 
 
 def report(terms: list[Transport], what: str, on_fail: str, result: Any) -> None:

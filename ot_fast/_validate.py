@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import HOST, Place, as_float, to_numpy
+from ._arrays import HOST, Cuda, Place, as_float, on_device, to_numpy
 from ._backends import core_of
 
 Vector = NDArray[np.float64]
@@ -56,6 +56,12 @@ def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
 def thread_count(value: Any) -> int:
     """0 for the default."""
     return 0 if value is None else integer(value, "threads", least=1)
+
+
+def no_threads(count: int, name: str, place: Place) -> None:
+    """ValueError for a number of threads where the problem is on a device."""
+    if count and place.cuda:
+        raise ValueError(f"threads is for host arrays; {name} lives in {place}: leave it out")
 
 
 def _first(mask: NDArray[np.bool_]) -> tuple[int, int]:
@@ -124,25 +130,33 @@ def matrix(value: Any, name: str) -> NDArray[Any]:
     return out if out.flags.aligned else out.copy()
 
 
-def points(value: Any, name: str, place: Place = HOST) -> NDArray[Any]:
-    """A nonempty, finite, row-major (n, d) float32 or float64 array."""
-    array = to_numpy(value, name, place)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (n, d) or (n,); got {array.shape}")
-    if 0 in array.shape:
-        raise ValueError(f"{name} must not be empty; got shape {array.shape}")
+def points(value: Any, name: str, place: Place = HOST) -> Any:
+    """A nonempty (n, d) float32 or float64 array of `place`, checked to be finite on the host."""
+    array = on_device(value, name, place) if isinstance(place, Cuda) else to_numpy(value, name)
+    shape = tuple(int(k) for k in array.shape)
+    if len(shape) not in (1, 2):
+        raise ValueError(f"{name} must have shape (n, d) or (n,); got {shape}")
+    if 0 in shape:
+        raise ValueError(f"{name} must not be empty; got shape {shape}")
+    if len(shape) == 1:
+        array = array.reshape(-1, 1)
+    if place.cuda:
+        return array
     out = np.ascontiguousarray(as_float(array))
-    bad = ~np.isfinite(out)
+    finite(out, array, name)
+    return out if out.flags.aligned else out.copy()
+
+
+def finite(floats: NDArray[Any], array: NDArray[Any], name: str) -> None:
+    """ValueError for the first entry of a matrix that is not finite as a float."""
+    bad = ~np.isfinite(floats)
     if bad.any():
         flat, count = _first(bad)
-        i, k = divmod(flat, out.shape[1])
+        i, k = divmod(flat, array.shape[1])
         raise ValueError(
             f"{name} must be finite; {name}[{i}, {k}] = {array[i, k]} "
-            f"({count} of {out.size} entries)"
+            f"({count} of {array.size} entries)"
         )
-    return out if out.flags.aligned else out.copy()
 
 
 def available_memory() -> int:

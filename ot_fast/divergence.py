@@ -21,6 +21,7 @@ from ._transport import (
     options_of,
     report,
     start_of,
+    total,
 )
 
 Vector = NDArray[np.float64]
@@ -62,38 +63,45 @@ class SinkhornDivergence:
         self.converged = all(t.error <= t.tol for t in (xy, xx, yy))
         self.n_iter = xy.n_iter + xx.n_iter + yy.n_iter
 
-    def _points(self, cross: Vector, own: Vector) -> NDArray[Any]:
+    @cached_property
+    def gradient_x(self) -> Any:
+        return self._in_points(0, self._xy.gradient_x, self._xx.gradient_x)
+
+    @cached_property
+    def gradient_y(self) -> Any:
+        return self._in_points(1, self._xy.gradient_y, self._yy.gradient_x)
+
+    def _in_points(self, side: int, cross: Any, own: Any) -> Any:
         # Both sides of half W(x, x) pull alike: together they are one side of the whole.
-        return (self._mass * (cross - own)).astype(self._xy.cloud.dtype, copy=False)
-
-    @cached_property
-    def gradient_x(self) -> NDArray[Any]:
-        return self._points(self._xy.gradient_x, self._xx.gradient_x)
-
-    @cached_property
-    def gradient_y(self) -> NDArray[Any]:
-        return self._points(self._xy.gradient_y, self._yy.gradient_x)
+        return total(self._xy.cloud.points[side], (self._mass, cross), (-self._mass, own))
 
     @property
-    def gradient(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def gradient(self) -> tuple[Any, Any]:
         return self.gradient_x, self.gradient_y
 
-    def _weights(self, cross: Vector, own: Vector) -> Vector:
+    @cached_property
+    def gradient_a(self) -> Any:
+        return self._in_weights(self._xy.f, self._xx.f)
+
+    @cached_property
+    def gradient_b(self) -> Any:
+        return self._in_weights(self._xy.g, self._yy.f)
+
+    def _in_weights(self, cross: Vector, own: Vector) -> Any:
         rho, reg = self._xy.rho, self._xy.reg
         if math.isinf(rho):
-            return cross - own
-        return (rho + reg) * (np.exp(-own / rho) - np.exp(-cross / rho))
-
-    @cached_property
-    def gradient_a(self) -> Vector:
-        return self._weights(self._xy.f, self._xx.f)
-
-    @cached_property
-    def gradient_b(self) -> Vector:
-        return self._weights(self._xy.g, self._yy.f)
+            out = cross - own
+        else:
+            out = (rho + reg) * (np.exp(-own / rho) - np.exp(-cross / rho))
+        return self._xy.cloud.place.put(out)
 
     @property
-    def potentials(self) -> tuple[Vector, Vector, Vector, Vector]:
+    def potentials(self) -> tuple[Any, Any, Any, Any]:
+        put = self._xy.cloud.place.put
+        f, g, f_xx, g_yy = self._host_potentials()
+        return put(f), put(g), put(f_xx), put(g_yy)
+
+    def _host_potentials(self) -> tuple[Vector, Vector, Vector, Vector]:
         return self._xy.f, self._xy.g, self._xx.g, self._yy.g
 
     def __float__(self) -> float:
@@ -130,7 +138,8 @@ def sinkhorn_divergence(
     Parameters
     ----------
     x, y : array_like, shapes (n, d) and (m, d)
-        Points.
+        Points. CUDA arrays (CuPy, PyTorch, JAX) are solved on their device, where the arrays of the
+        result live too; a, b and init must live there.
     a, b : array_like, shapes (n,) and (m,), optional
         Weights >= 0, uniform by default. Balanced, their sums must be equal.
     reg : float
@@ -157,7 +166,7 @@ def sinkhorn_divergence(
     Raises
     ------
     TypeError, ValueError
-        For arguments that are not real numbers, or of wrong value or shape.
+        For arguments that are not real numbers, of wrong value or shape, or of several devices.
     ConvergenceError
         With ``on_fail="raise"``.
 
@@ -188,14 +197,14 @@ def sinkhorn_divergence(
     own = [
         start.transport(
             label,
-            PointCloud.of_checked(v, v, q.cloud.cost, q.cloud.p),
+            PointCloud.of(v, v, q.cloud.cost, q.cloud.p),
             w,
             w,
             q.reg,
             symmetric=True,
             **q.options,
         )
-        for label, v, w in (("xx", q.cloud.x, q.a), ("yy", q.cloud.y, q.b))
+        for label, v, w in zip(("xx", "yy"), q.cloud.points, (q.a, q.b), strict=True)
     ]
     result = SinkhornDivergence(xy, own[0], own[1], q.mass)
     report([xy, *own], "sinkhorn_divergence", on_fail, result)
@@ -227,17 +236,17 @@ def _problem(
 ) -> _Problem:
     name, power = checked_cost(cost, p)
     xs, ys = clouds_of(x, y, ("x", "y"))
-    n, m = len(xs), len(ys)
+    n, m = len(xs.array), len(ys.array)
     reg = _validate.real(reg, "reg", positive=True)
-    options = options_of(tol, max_iter, threads)
+    options = options_of(tol, max_iter, threads, xs)
     if unbalanced is None:
-        wa, wb, mass, _ = _validate.marginals(a, b, n, m)
+        wa, wb, mass, _ = _validate.marginals(a, b, n, m, xs.place)
     else:
         options["rho"] = _validate.real(unbalanced, "unbalanced", positive=True)
-        wa = np.full(n, 1.0 / n) if a is None else _validate.weights(a, "a", n)[0]
-        wb = np.full(m, 1.0 / m) if b is None else _validate.weights(b, "b", m)[0]
+        wa = np.full(n, 1.0 / n) if a is None else _validate.weights(a, "a", n, xs.place)[0]
+        wb = np.full(m, 1.0 / m) if b is None else _validate.weights(b, "b", m, xs.place)[0]
         mass = 1.0
-    cloud = PointCloud.checked(xs, ys, name, power, ("x", "y"))
+    cloud = PointCloud.of(xs, ys, name, power)
     return _Problem(cloud, wa, wb, mass, reg, options)
 
 
@@ -251,27 +260,27 @@ class EntropicCost:
         self.value = mass * xy.value + xy.reg * terms
 
     @property
-    def gradient_x(self) -> Vector:
-        return self._mass * self._xy.gradient_x
+    def gradient_x(self) -> Any:
+        return total(self._xy.cloud.points[0], (self._mass, self._xy.gradient_x))
 
     @property
-    def gradient_y(self) -> Vector:
-        return self._mass * self._xy.gradient_y
+    def gradient_y(self) -> Any:
+        return total(self._xy.cloud.points[1], (self._mass, self._xy.gradient_y))
 
     @property
-    def gradient_a(self) -> Vector:
-        return self._weights(self._xy.f, self._xy.b)
+    def gradient_a(self) -> Any:
+        return self._in_weights(self._xy.f, self._xy.b)
 
     @property
-    def gradient_b(self) -> Vector:
-        return self._weights(self._xy.g, self._xy.a)
+    def gradient_b(self) -> Any:
+        return self._in_weights(self._xy.g, self._xy.a)
 
-    def _weights(self, f: Vector, other: Vector) -> Vector:
+    def _in_weights(self, f: Vector, other: Vector) -> Any:
         rho, reg = self._xy.rho, self._xy.reg
-        if math.isinf(rho):
-            return f
-        left = np.expm1(-f / rho)
-        return reg * (float(other.sum()) - 1 - left) - rho * left
+        if not math.isinf(rho):
+            left = np.expm1(-f / rho)
+            f = reg * (float(other.sum()) - 1 - left) - rho * left
+        return self._xy.cloud.place.put(f)
 
 
 def entropic_cost(
@@ -289,4 +298,4 @@ def entropic_cost(
 def _start(init: Any, q: _Problem) -> WarmStart | Given:
     n, m = q.cloud.shape
     terms = [("f", None, n), ("g", "xy", m), ("f_xx", "xx", n), ("g_yy", "yy", m)]
-    return start_of(init, SinkhornDivergence, terms)
+    return start_of(init, SinkhornDivergence, terms, q.cloud.place)

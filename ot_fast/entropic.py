@@ -249,8 +249,7 @@ def sinkhorn_path(
 def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
     """Validate and normalise."""
     geometry = as_geometry(C)
-    if threads and geometry.place.cuda:
-        raise ValueError(f"threads is for host arrays; C lives in {geometry.place}: leave it out")
+    _validate.no_threads(threads, "C", geometry.place)
     n, m = geometry.shape
     wa, wb, mass, b_scale = _validate.marginals(a, b, n, m, geometry.place)
     if geometry.transposed:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._backends import core
 from ._geometry import PointCloud, checked_cost
 from ._transport import (
     ON_FAIL,
@@ -19,6 +18,7 @@ from ._transport import (
     paired,
     report,
     start_of,
+    total,
 )
 
 
@@ -49,7 +49,7 @@ class MongeGap:
     """
 
     def __init__(
-        self, terms: list[Transport], displacement: float, pull: NDArray[Any], debias: bool
+        self, terms: list[Transport], displacement: float, pull: Any, debias: bool
     ) -> None:
         self._terms, self._pull = terms, pull
         main = terms[0]
@@ -66,23 +66,27 @@ class MongeGap:
         self.n_iter = sum(t.n_iter for t in terms)
 
     @property
-    def gradient(self) -> NDArray[Any]:
-        out = self._pull - self._terms[0].gradient_x
-        if len(self._terms) > 1:  # half of W(Tx, Tx), whose two sides pull alike
-            out = out + self._terms[1].gradient_x
-        return out.astype(self._terms[0].cloud.dtype, copy=False)
+    def gradient(self) -> Any:
+        main, *own = self._terms
+        # Both sides of half W(Tx, Tx) pull alike: together they are one side of the whole.
+        pairs = [(-1.0, main.gradient_x), *((1.0, t.gradient_x) for t in own[:1])]
+        return total(main.cloud.points[0], (1 / len(main.phi), self._pull), *pairs)
 
     @property
-    def gradient_x(self) -> NDArray[Any]:
-        x, y = self._terms[0].cloud.y, self._terms[0].cloud.x
-        out = paired(y, x, self._terms[0].cloud.cost, self._terms[0].cloud.p)[1] / len(x)
-        out = out - self._terms[0].gradient_y
-        if len(self._terms) > 1:
-            out = out + self._terms[2].gradient_x
-        return out.astype(x.dtype, copy=False)
+    def gradient_x(self) -> Any:
+        main, *own = self._terms
+        y, x = main.cloud.points
+        pull = paired(y, x, main.cloud.cost, main.cloud.p)[1]
+        pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
+        return total(x, (1 / len(main.psi), pull), *pairs)
 
     @property
-    def potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def potentials(self) -> tuple[Any, Any]:
+        put = self._terms[0].cloud.place.put
+        f, g = self._host_potentials()
+        return put(f), put(g)
+
+    def _host_potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self._terms[0].g, self._terms[0].f
 
     def __float__(self) -> float:
@@ -117,7 +121,8 @@ def monge_gap(
     Parameters
     ----------
     x, Tx : array_like, shape (n, d)
-        Points and their images.
+        Points and their images. CUDA arrays (CuPy, PyTorch, JAX) are solved on their device, where
+        the arrays of the result live too; both must live there.
     cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}
     p : float, optional
         As in :class:`PointCloud`.
@@ -143,7 +148,7 @@ def monge_gap(
     Raises
     ------
     TypeError, ValueError
-        For arguments that are not real numbers, or of wrong value or shape.
+        For arguments that are not real numbers, of wrong value or shape, or of several devices.
     ConvergenceError
         With ``on_fail="raise"``.
 
@@ -170,26 +175,29 @@ def monge_gap(
     """
     name, power = checked_cost(cost, p)
     xs, ys = clouds_of(x, Tx, ("x", "Tx"))
-    n = len(xs)
-    if len(ys) != n:
-        raise ValueError(f"x and Tx must have as many points; got {n} and {len(ys)}")
+    n = len(xs.array)
+    if len(ys.array) != n:
+        raise ValueError(f"x and Tx must have as many points; got {n} and {len(ys.array)}")
     on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
-    options = options_of(tol, max_iter, threads)
+    options = options_of(tol, max_iter, threads, xs)
     # Rows are the images: their gradient needs P with exact rows, and sums over columns.
-    cloud = PointCloud.checked(ys, xs, name, power, ("Tx", "x"))
+    cloud = PointCloud.of(ys, xs, name, power)
     w = np.full(n, 1.0 / n)
     if reg is None:
-        mean = float(w @ core.cost_apply(cloud.handle, w, options["threads"]))
+        where = cloud.place.where(options["threads"])
+        mean = float(w @ cloud.core.cost_apply(cloud.handle, w, where))
         reg = 0.05 * math.ldexp(mean, cloud.exponent) or 1.0
     else:
         reg = _validate.real(reg, "reg", positive=True)
-    start = start_of(init, MongeGap, [("f", "gap", n), ("g", None, n)])
+    start = start_of(init, MongeGap, [("f", "gap", n), ("g", None, n)], cloud.place)
     terms = [start.transport("gap", cloud, w, w, reg, **options)]
     if debias:
         for label, v in (("gap Tx", ys), ("gap x", xs)):
-            own = PointCloud.of_checked(v, v, name, power)
+            own = PointCloud.of(v, v, name, power)
             terms.append(start.transport(label, own, w, w, reg, symmetric=True, **options))
-    moved, pull = paired(xs, ys, name, power)
-    gap = MongeGap(terms, float(moved.mean()), pull / n, debias)
+    with cloud.place.active():
+        moved, pull = paired(xs, ys, name, power)
+        displacement = float(moved.mean())
+    gap = MongeGap(terms, displacement, pull, debias)
     report(terms, "monge_gap", on_fail, gap)
     return gap

@@ -5,7 +5,9 @@ theorem), or from one linear solve for the plan. Nothing is unrolled. Layers are
 differentiable once.
 Arguments that are not listed here are those of the function of the same name in ``ot_fast``.
 
-CUDA tensors raise a TypeError: losses are computed on the CPU only so far.
+CUDA tensors are solved on their device, forward and backward, in the current stream; all inputs of
+a layer must live on one device. Points are copied; backward reads a, b and C again, so that
+changing them in place before it raises.
 """
 
 from __future__ import annotations
@@ -13,33 +15,27 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import divergence, entropic, monge
-from ._arrays import refuse_cuda, to_numpy
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
 
 _GRADIENTS = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
 
 
-def _host(value: Any, name: str) -> Any:
-    if value is None:
-        return None
-    refuse_cuda(value, name, "layers are")
-    return to_numpy(value, name)
-
-
 def _tensors(*values: Any) -> list[Any]:
     return [v if v is None or torch.is_tensor(v) else torch.as_tensor(v) for v in values]
 
 
+def _detached(value: Any) -> Any:
+    return None if value is None else value.detach()
+
+
 def _like(array: Any, tensor: torch.Tensor) -> torch.Tensor:
-    # A copy: results own their arrays, and a gradient may be changed in place.
-    return torch.tensor(np.asarray(array), dtype=tensor.dtype, device=tensor.device)
+    return torch.as_tensor(array).to(tensor)
 
 
 def _scalar(value: float, *tensors: Any) -> torch.Tensor:
@@ -52,8 +48,8 @@ class _Points(Function):
 
     @staticmethod
     def forward(ctx: Any, solve: Any, names: tuple[str, ...], *inputs: Any) -> torch.Tensor:
-        ctx.result = solve(*(_host(v, n) for v, n in zip(inputs, "xyab", strict=False)))
-        ctx.names, ctx.inputs = names, [None if v is None else v.detach() for v in inputs]
+        ctx.names, ctx.inputs = names, [_detached(v) for v in inputs]
+        ctx.result = solve(*ctx.inputs)
         return _scalar(ctx.result.value, *inputs)
 
     @staticmethod
@@ -100,22 +96,28 @@ def sinkhorn_clouds(
     return _Points.apply(solve, _GRADIENTS, *_tensors(x, y, a, b))
 
 
+def _solved(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> Any:
+    """The result of a dense problem, kept for backward with what it reads: the costs themselves."""
+    ctx.save_for_backward(a, b, C)
+    ctx.result = entropic.sinkhorn(_detached(a), _detached(b), _detached(C), reg, **options)
+    return ctx.result
+
+
 class _Value(Function):
     @staticmethod
     def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
-        r = entropic.sinkhorn(_host(a, "a"), _host(b, "b"), _host(C, "C"), reg, **options)
-        ctx.result, ctx.inputs = r, [None if v is None else v.detach() for v in (a, b, C)]
-        return _scalar(r.value, C)
+        return _scalar(_solved(ctx, options, a, b, C, reg).value, C)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
-        r = ctx.result
-        out: list[Any] = [None]
-        for k, needed in enumerate(ctx.needs_input_grad[1:4]):
-            name = ("f", "g", "plan")[k]
-            out.append(upstream * _like(getattr(r, name), ctx.inputs[k]) if needed else None)
-        return (*out, None)
+        out = [
+            upstream * _like(getattr(ctx.result, name), like) if needed else None
+            for name, like, needed in zip(
+                ("f", "g", "plan"), ctx.saved_tensors, ctx.needs_input_grad[1:4], strict=True
+            )
+        ]
+        return (None, *out, None)
 
 
 def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor:
@@ -137,18 +139,18 @@ def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor
 class _Plan(Function):
     @staticmethod
     def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
-        r = entropic.sinkhorn(_host(a, "a"), _host(b, "b"), _host(C, "C"), reg, **options)
-        ctx.result, ctx.inputs = r, [None if v is None else v.detach() for v in (a, b, C)]
-        return _like(r.plan, C)
+        plan = _solved(ctx, options, a, b, C, reg).plan
+        return _like(plan, C).clone()  # the caller may change it, and backward needs the plan
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
-        gradients = ctx.result.plan_vjp(upstream)
-        needed = ctx.needs_input_grad[1:4]
+        inputs = ctx.saved_tensors
         out = [
-            _like(g, like) if on else None
-            for g, like, on in zip(gradients, ctx.inputs, needed, strict=True)
+            _like(g, like) if needed else None
+            for g, like, needed in zip(
+                ctx.result.plan_vjp(upstream), inputs, ctx.needs_input_grad[1:4], strict=True
+            )
         ]
         return (None, *out, None)
 

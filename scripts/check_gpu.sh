@@ -22,7 +22,7 @@ if command -v compute-sanitizer > /dev/null; then
 fi
 step pip install -e '.[test]' -C cmake.define.OT_FAST_CUDA=ON -C cmake.define.OT_FAST_EMULATOR=ON
 step python -m ot_fast info
-step python -m pytest tests/test_cuda.py
+step python -m pytest tests/test_cuda.py tests/test_torch.py
 [ "${1:-}" = --no-benchmarks ] || step python -m benchmarks.run gpu
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -6,13 +6,15 @@ array runs without a GPU: the kernels' bodies, the bindings and what Python make
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 
 from ot_fast import _arrays, _backends
 
 
 class DeviceArray:
-    """An array that only its library can read."""
+    """An array that only its library can read, and compute with."""
 
     def __init__(self, array, device=0):
         self._array = np.asarray(array)
@@ -26,11 +28,16 @@ class DeviceArray:
     def __array__(self, *_, **__):
         raise TypeError("implicit conversion to a host array")
 
-    def __getitem__(self, key):
-        return DeviceArray(self._array[key], self.device)
+    __array_ufunc__ = None
 
-    def __mul__(self, factor):
-        return DeviceArray(self._array * factor, self.device)
+    def __len__(self):
+        return len(self._array)
+
+    def __float__(self):
+        return float(self._array)
+
+    def __bool__(self):
+        return bool(self._array)
 
     @property
     def T(self):
@@ -40,13 +47,55 @@ class DeviceArray:
         return self._array.copy()
 
 
+def on_device(function):
+    """A function of NumPy for arrays of one device; those of the host are refused."""
+
+    def call(*args, **options):
+        devices = set()
+
+        def inside(value):
+            if isinstance(value, (list, tuple)):
+                return type(value)(inside(v) for v in value)
+            if isinstance(value, DeviceArray):
+                devices.add(value.device)
+                return value._array
+            if isinstance(value, np.ndarray | np.generic):
+                raise TypeError(f"a host array in arithmetic on a device: {type(value)}")
+            return value
+
+        out = function(*inside(args), **options)
+        assert len(devices) == 1, "arrays of two devices"
+        return DeviceArray(out, *devices)
+
+    return call
+
+
+for name in ("add", "sub", "mul", "truediv", "pow", "matmul"):
+    for form in ("__{}__", "__r{}__", "__i{}__"):
+        method = form.format(name)
+        setattr(DeviceArray, method, on_device(getattr(np.ndarray, method)))
+for method in ("neg", "gt", "eq", "getitem"):
+    method = f"__{method}__"
+    setattr(DeviceArray, method, on_device(getattr(np.ndarray, method)))
+for method in ("sum", "all", "any", "mean", "reshape"):
+    setattr(DeviceArray, method, on_device(getattr(np.ndarray, method)))
+
+
+class Namespace:
+    """The functions of NumPy for arrays of the device."""
+
+    def __getattr__(self, name):
+        return on_device(getattr(np, name))
+
+
 class Emulated(_arrays.Library):
-    """Counts what is allocated, and that all of it is given back."""
+    """Counts what is allocated, that all of it is given back, and what comes to the host."""
 
     name = "emulated"
 
     def __init__(self):
         self.live = self.made = 0
+        self.largest = 0  # entries that came to the host, or went to the device, at once
         self.limit = None
 
     def device(self, array):
@@ -66,11 +115,17 @@ class Emulated(_arrays.Library):
     def empty(self, shape, dtype, device):
         return DeviceArray(np.full(shape, np.nan, dtype), device)
 
+    def namespace(self):
+        return Namespace()
+
     def put(self, array, device):
+        self.largest = max(self.largest, array.size)
         return DeviceArray(np.array(array), device)
 
     def host(self, array):
-        return array.get()
+        out = array.get()
+        self.largest = max(self.largest, out.size)
+        return out
 
     def plain(self, array, dtype, *, copy=False):
         return DeviceArray(array._array.astype(dtype, copy=copy), array.device)
@@ -87,6 +142,13 @@ class Memory:
         self.library.live -= 1
 
 
+def available():
+    """Why there is no emulated device; empty if there is one."""
+    if importlib.util.find_spec("ot_fast._cuda_emulated") is None:
+        return "built without the emulated device (OT_FAST_EMULATOR=ON)"
+    return ""
+
+
 def install(monkeypatch):
     """Put the emulated device in place of CUDA; returns its library."""
     from ot_fast import _cuda_emulated
@@ -96,3 +158,59 @@ def install(monkeypatch):
     monkeypatch.setattr(DeviceArray, "__module__", "emulated")
     monkeypatch.setattr(_backends, "cuda", lambda: _cuda_emulated)
     return library
+
+
+def interface(pointer, shape, dtype, strides, readonly):
+    face = {"shape": shape, "typestr": np.dtype(dtype).str, "strides": strides, "version": 3}
+    return face | {"data": (pointer, readonly)}
+
+
+def install_torch(monkeypatch):
+    """Let PyTorch's CPU tensors pass for tensors of the emulated device."""
+    import torch
+
+    def face(tensor):
+        if tensor.requires_grad:  # as PyTorch does
+            raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
+        v = tensor.numpy()
+        return interface(v.ctypes.data, v.shape, v.dtype, v.strides, False)
+
+    class EmulatedTorch(_arrays.Torch):
+        def device(self, array):
+            return 0
+
+        def stream(self, device):
+            return 0
+
+        def _empty(self, shape, dtype, device):
+            dtype = getattr(torch, dtype)
+            return torch.full(
+                [shape] if isinstance(shape, int) else shape,
+                float("nan") if dtype.is_floating_point else 255,
+                dtype=dtype,
+            )
+
+        def put(self, array, device):
+            return torch.tensor(array)
+
+    install(monkeypatch)
+    monkeypatch.setitem(_arrays.LIBRARIES, "torch", EmulatedTorch())
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda v: True), raising=False)
+    monkeypatch.setattr(torch.Tensor, "__cuda_array_interface__", property(face))
+
+
+def install_jax(monkeypatch):
+    """Let JAX's CPU arrays pass for arrays of the emulated device."""
+    import jax.numpy as jnp
+
+    def face(v):
+        return interface(v.unsafe_buffer_pointer(), v.shape, v.dtype, None, True)
+
+    class EmulatedJax(_arrays.Jax):
+        def device(self, array):
+            return 0
+
+    install(monkeypatch)
+    monkeypatch.setitem(_arrays.LIBRARIES, "jaxlib", EmulatedJax())
+    kind = type(jnp.zeros(1))
+    monkeypatch.setattr(kind, "__cuda_array_interface__", property(face))

@@ -10,11 +10,13 @@ import importlib.util
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from emulated import DeviceArray, install
+from emulated import DeviceArray, available, install, install_jax, install_torch
 from problems import COSTS, spec
 
 import ot_fast as otf
 from ot_fast import _arrays
+from ot_fast._implicit import plan_vjp
+from ot_fast.divergence import entropic_cost
 
 METHODS = ["newton", "scaling", "log", "sns", "auto"]
 
@@ -51,17 +53,31 @@ def gpu_adapter(name):
 @pytest.fixture(
     params=[
         "emulated",
+        "emulated-torch",
+        "emulated-jax",
         pytest.param("cupy", marks=pytest.mark.gpu),
         pytest.param("torch", marks=pytest.mark.gpu),
     ]
 )
 def cuda(request, monkeypatch):
-    if request.param != "emulated":
-        return gpu_adapter(request.param)
-    if importlib.util.find_spec("ot_fast._cuda_emulated") is None:
-        pytest.skip("built without the emulated device (OT_FAST_EMULATOR=ON)")
-    library = install(monkeypatch)
-    return Adapter("emulated", lambda v: DeviceArray(np.array(v)), lambda v: v.get(), library)
+    name = request.param
+    if not name.startswith("emulated"):
+        yield gpu_adapter(name)
+        return
+    if reason := available():
+        pytest.skip(reason)
+    if name == "emulated":
+        library = install(monkeypatch)
+        yield Adapter(name, lambda v: DeviceArray(np.array(v)), lambda v: v.get(), library)
+    elif name == "emulated-torch":
+        torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+        install_torch(monkeypatch)
+        yield Adapter(name, lambda v: torch.as_tensor(np.array(v)), lambda v: v.numpy())
+    else:
+        jax = pytest.importorskip("jax", reason="the jax extra is not installed")
+        install_jax(monkeypatch)
+        with jax.enable_x64(True):
+            yield Adapter(name, jax.numpy.asarray, np.asarray)
 
 
 @pytest.fixture(params=[np.float64, np.float32], ids=["float64", "float32"])
@@ -188,9 +204,6 @@ def test_what_runs_on_the_cpu_only_says_so(cuda):
         lambda: otf.quadratic(a, b, C, 0.1),
         lambda: otf.sparsity_constrained(a, b, C, 0.1, 3),
         lambda: otf.quadratic(None, None, otf.PointCloud(C, C), 0.1),
-        lambda: otf.monge_gap(C, C),
-        lambda: otf.sinkhorn_divergence(C, C, reg=0.1),
-        lambda: otf.sinkhorn(a, b, C, 0.1).plan_vjp(C),
     ):
         with pytest.raises(TypeError, match="computed on the CPU only so far"):
             call()
@@ -208,12 +221,348 @@ def test_gradients_in_the_points(cuda, dtype, cost, d, rho):
         otf.PointCloud(x, y, **spec(cost)),
         otf.PointCloud(cuda.put(x), cuda.put(y), **spec(cost)),
     ):
-        f = phi.copy()
-        out.append((f, *cloud.core.gradient(cloud.handle, a, 0.3, f, h, rho, cloud.place.where())))
+        f, gradient = phi.copy(), cloud.place.empty((35, d), np.float64)
+        col = cloud.core.gradient(cloud.handle, a, 0.3, f, h, rho, gradient, cloud.place.where())
+        out.append((f, col, cloud.place.host(cloud.place.finished(gradient))))
     tol = 1e-11 if dtype is np.float64 else 1e-4
     for got, want in zip(*out[::-1], strict=True):
         # The cosine in one dimension is constant: its gradient is all rounding.
         np.testing.assert_allclose(got, want, atol=tol * max(1, abs(want).max()))
+
+
+# ---- losses -----------------------------------------------------------------------------------
+
+
+def clouds(n=24, m=31, d=2, dtype=np.float64):
+    rng = np.random.default_rng(d)
+    a, b = rng.random(n) + 0.1, rng.random(m) + 0.1
+    x, y = rng.normal(size=(n, d)), 0.5 + 1.5 * rng.normal(size=(m, d))
+    return x.astype(dtype), y.astype(dtype), a / a.sum(), b / b.sum()
+
+
+def agree(cuda, got, want, dtype, like, names):
+    """Fields of two results are equal; arrays are the caller's, and of one dtype on both sides."""
+    tol = 1e-9 if dtype is np.float64 else 2e-4
+    for name in names:
+        u, v = getattr(got, name), getattr(want, name)
+        if isinstance(v, np.ndarray):
+            assert type(u) is type(like), name
+            u = cuda.host(u)
+            assert u.dtype == v.dtype, name
+            scale = max(abs(v).max(), 1e-3)
+            np.testing.assert_allclose(u, v, rtol=0, atol=tol * scale, err_msg=name)
+        else:
+            assert u == pytest.approx(v, rel=tol, abs=tol), name
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize(("d", "debias"), [(2, False), (9, True)])
+def test_monge_gaps_agree_with_the_cpu(cuda, dtype, cost, d, debias):
+    x, y, _, _ = clouds(30, 30, d, dtype)
+    options = {"debias": debias, "tol": 1e-12 if dtype is np.float64 else 1e-6, **spec(cost)}
+    gx = cuda.put(x)
+    got = otf.monge_gap(gx, cuda.put(y), **options)
+    want = otf.monge_gap(x, y, **options)
+    assert got.converged
+    names = ("value", "transport", "displacement", "reg", "gradient", "gradient_x")
+    agree(cuda, got, want, dtype, gx, names)
+    for u, v in zip(got.potentials, want.potentials, strict=True):
+        assert type(u) is type(gx)
+        np.testing.assert_allclose(
+            np.diff(cuda.host(u)), np.diff(v), atol=1e-9 if dtype is np.float64 else 1e-3
+        )
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("rho", [None, 0.7])
+def test_divergences_agree_with_the_cpu(cuda, dtype, cost, rho):
+    x, y, a, b = clouds(dtype=dtype)
+    a[::5], b[3] = 0, 0
+    a, b = (2 * w / w.sum() for w in (a, b))
+    options = {"reg": 0.3, "unbalanced": rho, "tol": 1e-12 if dtype is np.float64 else 1e-6}
+    options |= spec(cost)
+    given = [cuda.put(v) for v in (x, y, a, b)]
+    got, want = (
+        otf.sinkhorn_divergence(*given, **options),
+        otf.sinkhorn_divergence(x, y, a, b, **options),
+    )
+    assert got.converged
+    names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
+    agree(cuda, got, want, dtype, given[0], ("value", "transport", *names[:2]))
+    shift = rho is None  # balanced, gradients in the weights are defined up to a constant
+    for name in names[2:]:
+        u, v = cuda.host(getattr(got, name)), getattr(want, name)
+        assert type(getattr(got, name)) is type(given[0])
+        np.testing.assert_allclose(
+            u - shift * u[1], v - shift * v[1], atol=1e-9 if dtype is np.float64 else 1e-3
+        )
+    whole, host = entropic_cost(*given, **options), entropic_cost(x, y, a, b, **options)
+    agree(cuda, whole, host, dtype, given[0], ("value", *names[:2]))
+
+
+def test_gradients_of_what_has_not_converged_agree_with_the_cpu(cuda):
+    x, y, a, b = clouds()
+    options = {"reg": 0.05, "max_iter": 2, "on_fail": "ignore"}
+    got = otf.sinkhorn_divergence(*(cuda.put(v) for v in (x, y, a, b)), **options)
+    want = otf.sinkhorn_divergence(x, y, a, b, **options)
+    assert not got.converged
+    like = cuda.put(x)
+    names = ("value", "marginal_error", "n_iter", "gradient_x", "gradient_y")
+    agree(cuda, got, want, np.float64, like, names)
+    with pytest.warns(otf.ConvergenceWarning, match="monge_gap: error"):
+        gap = otf.monge_gap(like, cuda.put(y[:24]), reg=0.01, max_iter=2)
+    want = otf.monge_gap(x, y[:24], reg=0.01, max_iter=2, on_fail="ignore")
+    agree(cuda, gap, want, np.float64, like, ("value", "gradient", "gradient_x"))
+
+
+def test_points_of_any_layout_and_type(cuda):
+    x, y, _, _ = clouds(20, 20)
+    exact = {"reg": 0.3, "tol": 1e-12}
+    want = otf.monge_gap(x, y, **exact)
+    wide = np.zeros((40, 7))
+    wide[::2, 1:5:2] = x
+    columns = cuda.put(np.ascontiguousarray(x.T)).T
+    for given in (cuda.put(wide)[::2, 1:5:2], columns):
+        got = otf.monge_gap(given, cuda.put(y), **exact)
+        agree(cuda, got, want, np.float64, given, ("value", "gradient", "gradient_x"))
+    line = otf.sinkhorn_divergence(cuda.put(x[:, 0]), cuda.put(y[:, :1]), reg=0.3)
+    assert line.value == pytest.approx(otf.sinkhorn_divergence(x[:, 0], y[:, :1], reg=0.3).value)
+    assert tuple(line.gradient_x.shape) == (20, 1)
+    for kind in (np.int64, np.int32, np.float16, bool):
+        u, v = (4 * x).astype(kind), (4 * y).astype(kind)
+        got, want = otf.monge_gap(cuda.put(u), cuda.put(v), reg=1.0), otf.monge_gap(u, v, reg=1.0)
+        assert cuda.host(got.gradient).dtype == want.gradient.dtype
+        assert got.value == pytest.approx(want.value, rel=1e-4)
+    mixed = otf.monge_gap(cuda.put(x.astype(np.float32)), cuda.put(y), reg=0.3)
+    assert cuda.host(mixed.gradient).dtype == np.float64
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-20, 1e20, 1e140])
+def test_points_of_any_size(cuda, scale):
+    x, y, _, _ = clouds(20, 20)
+    got = otf.monge_gap(cuda.put(x * scale), cuda.put(y * scale), reg=0.3 * scale**2)
+    want = otf.monge_gap(x * scale, y * scale, reg=0.3 * scale**2)
+    assert got.value == pytest.approx(want.value, rel=1e-9)
+    np.testing.assert_allclose(cuda.host(got.gradient), want.gradient, atol=1e-8 * scale)
+
+
+def test_results_do_not_see_later_changes_of_points(cuda):
+    if cuda.name.endswith("jax"):
+        pytest.skip("JAX arrays do not change")
+    x, y, _, _ = clouds(20, 20)
+    u, v = cuda.put(x), cuda.put(y)
+    gap = otf.monge_gap(u, v, reg=0.3, tol=1e-12)
+    u *= 0.0
+    v *= 0.0
+    want = otf.monge_gap(x, y, reg=0.3, tol=1e-12)
+    agree(cuda, gap, want, np.float64, u, ("gradient", "gradient_x"))
+
+
+def test_warm_starts_of_losses(cuda):
+    x, y, a, b = clouds(40, 40)
+    u, v = cuda.put(x), cuda.put(y)
+    warm = otf.WarmStart()
+    first = otf.monge_gap(u, v, reg=0.1, init=warm)
+    passes = warm.passes
+    assert otf.monge_gap(u, v, reg=0.1, init=warm).value == first.value
+    assert warm.passes == passes  # nothing has changed
+    moved = cuda.put(y + 1e-4)
+    otf.monge_gap(u, moved, reg=0.1, init=warm)
+    on_host = otf.monge_gap(x, y + 1e-4, reg=0.1, init=warm)  # of another place: from nothing
+    assert on_host.value == pytest.approx(otf.monge_gap(x, y + 1e-4, reg=0.1).value, abs=1e-6)
+    for init in (first, first.potentials, otf.monge_gap(x, y, reg=0.1)):
+        again = otf.monge_gap(u, moved, reg=0.1, init=init)
+        assert again.n_iter < first.n_iter
+    d = otf.sinkhorn_divergence(u, v, reg=0.1)
+    for init in (d, d.potentials):
+        assert otf.sinkhorn_divergence(u, moved, reg=0.1, init=init).n_iter < d.n_iter
+    with pytest.raises(TypeError, match=r"init f .* lives in host memory"):
+        otf.monge_gap(u, v, reg=0.1, init=(a, b))
+    with pytest.raises(TypeError, match=r"init f .* lives in cuda:0"):
+        otf.monge_gap(x, y, reg=0.1, init=first.potentials)
+
+
+def test_losses_take_arrays_of_one_place(cuda):
+    x, y, a, b = clouds()
+    u, v = cuda.put(x), cuda.put(y)
+    for call in (
+        lambda: otf.monge_gap(u, y),
+        lambda: otf.monge_gap(x, v),
+        lambda: otf.sinkhorn_divergence(u, y.tolist(), reg=0.1),
+        lambda: otf.sinkhorn_divergence(u, v, a, reg=0.1),
+        lambda: otf.sinkhorn_divergence(u, v, None, b, reg=0.1, unbalanced=1.0),
+        lambda: otf.sinkhorn_divergence(x, y, cuda.put(a), reg=0.1),
+    ):
+        with pytest.raises(TypeError, match="lives in"):
+            call()
+    with pytest.raises(ValueError, match="threads is for host arrays; x lives in cuda:0"):
+        otf.monge_gap(u, u, threads=2)
+
+
+def test_subclasses_and_other_devices(cuda):
+    if cuda.name != "emulated":
+        pytest.skip("has two emulated devices")
+
+    class Named(DeviceArray):
+        pass
+
+    x, y, _, _ = clouds()
+    gap = otf.monge_gap(Named(x), cuda.put(x), reg=0.1)
+    assert gap.value == pytest.approx(otf.monge_gap(x, x, reg=0.1).value)
+    with pytest.raises(TypeError, match=r"y .* lives in cuda:1 .* and the problem in cuda:0"):
+        otf.sinkhorn_divergence(cuda.put(x), DeviceArray(y, 1), reg=0.1)
+    r = otf.sinkhorn(None, None, cuda.put(x), 0.1)
+    with pytest.raises(TypeError, match=r"G .* lives in cuda:1"):
+        r.plan_vjp(DeviceArray(x, 1))
+
+
+X = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.mark.parametrize(
+    "call", [otf.monge_gap, lambda x, y, **o: otf.sinkhorn_divergence(x, y, reg=1, **o)]
+)
+@pytest.mark.parametrize(
+    ("x", "y", "options"),
+    [
+        (X, X[:, :1], {}),
+        (X, np.where(X == 3, np.nan, X), {}),
+        (np.where(X == 4, -np.inf, X), X, {}),
+        (X, X.reshape(3, 1, 2), {}),
+        (X, np.zeros((0, 2)), {}),
+        (X.astype(complex), X, {}),
+        (X - X[1], X, {"cost": "cosine"}),
+        (X, X - X[2], {"cost": "cosine"}),
+        (X, 1e160 * X, {}),
+    ],
+)
+def test_bad_points_raise_what_they_raise_on_the_cpu(cuda, call, x, y, options):
+    with pytest.raises((TypeError, ValueError)) as want:
+        call(x, y, **options)
+    with pytest.raises(want.type) as got:
+        call(cuda.put(x), cuda.put(y), **options)
+    assert str(got.value) == str(want.value)
+
+
+def test_losses_leave_nothing_large_on_the_host(cuda):
+    if cuda.name != "emulated":
+        pytest.skip("counts what moves between the emulated device and the host")
+    x, y, a, b = clouds(60, 70, 9)
+    given = [cuda.put(v) for v in (x, y, a, b)]
+    cuda.library.largest = 0
+    d = otf.sinkhorn_divergence(*given, reg=0.3)
+    gap = otf.monge_gap(given[0], given[0], debias=True)
+    for value in (*d.gradient, d.gradient_a, gap.gradient, gap.gradient_x, *d.potentials):
+        assert type(value) is DeviceArray
+    assert cuda.library.largest == 70  # weights and potentials; points have 540 entries
+    assert cuda.library.live == 0
+
+
+def test_what_another_stream_writes_is_waited_for(cuda, monkeypatch):
+    if cuda.name != "emulated":
+        pytest.skip("watches the emulated device")
+    from ot_fast import _cuda_emulated
+
+    waited = []
+    monkeypatch.setattr(cuda.library, "written_in", lambda v: 7, raising=False)
+    monkeypatch.setattr(_cuda_emulated, "wait", waited.append)
+    otf.monge_gap(cuda.put(X), cuda.put(X), reg=0.1)
+    assert (0, 7, None) in waited
+
+
+def test_jax_in_single_precision(monkeypatch):
+    if reason := available():
+        pytest.skip(reason)
+    jax = pytest.importorskip("jax", reason="the jax extra is not installed")
+    install_jax(monkeypatch)
+    x, y, _, _ = clouds(20, 20, dtype=np.float32)
+    with jax.enable_x64(False):
+        u, v = jax.numpy.asarray(x), jax.numpy.asarray(y)
+        gap = otf.monge_gap(u, v, reg=0.3)
+        assert gap.gradient.dtype == np.float32
+        C = jax.numpy.asarray(np.abs(x[:, :1] - y[:, 0]))
+        dC = otf.sinkhorn(None, None, C, 0.1).plan_vjp(C)[2]
+        whole = otf.monge_gap(jax.numpy.arange(4), jax.numpy.arange(4)[::-1], reg=0.3)
+    want = otf.monge_gap(x, y, reg=0.3)
+    assert gap.value == pytest.approx(want.value, rel=1e-5)
+    np.testing.assert_allclose(gap.gradient, want.gradient, atol=1e-5)
+    want = otf.sinkhorn(None, None, np.asarray(C), 0.1).plan_vjp(np.asarray(C))[2]
+    np.testing.assert_allclose(dC, want, atol=1e-5 * abs(want).max())
+    want = otf.monge_gap(np.arange(4), np.arange(4)[::-1], reg=0.3)
+    assert whole.value == pytest.approx(want.value, rel=1e-9)
+
+
+def test_numba_arrays_cannot_compute(monkeypatch):
+    class Array:
+        __module__ = "numba"
+        shape, dtype = (3, 2), np.dtype(float)
+        __cuda_array_interface__ = {"stream": 5}  # noqa: RUF012
+
+    monkeypatch.setattr(_arrays.Numba, "device", lambda self, array: 0)
+    assert _arrays.LIBRARIES["numba"].written_in(Array()) == 5
+    with pytest.raises(TypeError, match=r"wrap them without a copy: cupy.asarray\(x\)"):
+        otf.monge_gap(Array(), Array())
+
+
+# ---- gradients of the plan --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("reg", [0.3, 0.003])
+def test_gradients_of_the_plan_agree_with_the_cpu(cuda, dtype, order, reg):
+    a, b, C = problem(dtype)
+    a[::7], b[2] = 0, 0
+    a, b = a / a.sum(), 3 * b / b.sum() / 3
+    G = np.random.default_rng(1).normal(size=C.shape)
+    tol = 1e-12 if dtype is np.float64 else 1e-6
+    given = cuda.put(C) if order == "C" else cuda.put(np.ascontiguousarray(C.T)).T
+    r = otf.sinkhorn(cuda.put(a), cuda.put(b), given, reg, tol=tol, on_fail="ignore")
+    P = np.asarray(cuda.host(r.plan), np.float64)
+    got = r.plan_vjp(cuda.put(G))
+    for u in got:
+        assert type(u) is type(given)
+        assert cuda.host(u).dtype == np.float64
+    # The same plan on the CPU, so that the linear solve alone is compared.
+    for u, v in zip(got, plan_vjp(P, reg, G, 1e-10), strict=True):
+        np.testing.assert_allclose(cuda.host(u), v, atol=1e-8 * abs(v).max())
+    if dtype is np.float64:
+        want = otf.sinkhorn(a, b, C, reg, tol=tol, on_fail="ignore").plan_vjp(G)
+        np.testing.assert_allclose(cuda.host(got[2]), want[2], atol=1e-8 * abs(want[2]).max())
+
+
+def test_gradients_of_the_plan_take_what_the_cpu_takes(cuda):
+    a, b, C = problem(np.float64)
+    host, r = (otf.sinkhorn(p(a), p(b), p(C), 0.1) for p in (np.asarray, cuda.put))
+    G = np.random.default_rng(1).normal(size=C.shape)
+    wide = np.zeros((40, 90))
+    wide[:, ::3] = G
+    for given in (cuda.put(wide)[:, ::3], cuda.put(np.ascontiguousarray(G.T)).T):
+        got = cuda.host(r.plan_vjp(given)[2])
+        np.testing.assert_allclose(got, host.plan_vjp(G)[2], atol=1e-9)
+    small = cuda.host(r.plan_vjp(cuda.put(G.astype(np.float32)))[2])
+    np.testing.assert_allclose(small, host.plan_vjp(G.astype(np.float32))[2], atol=1e-9)
+    assert abs(cuda.host(r.plan_vjp(cuda.put(0 * G))[2])).max() == 0
+    for bad in (G[:3], G[:, 0], np.where(G[2, 3] == G, np.nan, G), G.astype(complex)):
+        with pytest.raises((TypeError, ValueError)) as want:
+            host.plan_vjp(bad)
+        with pytest.raises(want.type) as got:
+            r.plan_vjp(cuda.put(bad))
+        assert str(got.value) == str(want.value)
+    with pytest.raises(TypeError, match="lives in"):
+        r.plan_vjp(G)
+
+
+def test_gradients_of_the_plan_stay_on_the_device(cuda):
+    if cuda.name != "emulated":
+        pytest.skip("counts what moves between the emulated device and the host")
+    a, b, C = (cuda.put(v) for v in problem(np.float64))
+    r = otf.sinkhorn(a, b, C, 0.1)
+    cuda.library.largest = 0
+    r.plan_vjp(C)
+    assert cuda.library.largest == 0
+
+
+# ---- hostile input ----------------------------------------------------------------------------
 
 
 def test_hostile_costs(cuda):

@@ -1,4 +1,7 @@
-"""The PyTorch layers: gradcheck in float64, float32, errors, and a map that learns."""
+"""The PyTorch layers: gradcheck in float64, float32, errors, and a map that learns.
+
+On host tensors, on tensors of the emulated device, and on a GPU where there is one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from emulated import available, install_torch
 from problems import COSTS, spec
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
@@ -18,12 +22,33 @@ import ot_fast.torch as layers  # noqa: E402
 TOL = {"tol": 1e-12}
 
 
-def tensors(n=9, m=7, d=3, seed=0):
+@pytest.fixture(params=["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
+def at(request, monkeypatch):
+    """The device of the tensors."""
+    if request.param == "emulated":
+        if reason := available():
+            pytest.skip(reason)
+        install_torch(monkeypatch)
+        return "cpu"
+    if request.param == "cuda":
+        if reason := otf.info()["cuda"]["reason"]:
+            pytest.skip(reason)
+        if not torch.cuda.is_available():
+            pytest.skip("this PyTorch has no CUDA device")
+    return request.param
+
+
+def tensors(n=9, m=7, d=3, seed=0, at="cpu"):
     rng = np.random.default_rng(seed)
     arrays = rng.normal(size=(n, d)), 0.3 + rng.normal(size=(m, d)), *rng.normal(size=(2, 9))
     return [
-        torch.tensor(v[:k], requires_grad=True) for v, k in zip(arrays, (n, m, n, m), strict=True)
+        torch.tensor(v[:k], device=at, requires_grad=True)
+        for v, k in zip(arrays, (n, m, n, m), strict=True)
     ]
+
+
+def costs(at):
+    return torch.tensor(np.random.default_rng(1).random((9, 7)), device=at, requires_grad=True)
 
 
 def softmax(logits):
@@ -33,29 +58,29 @@ def softmax(logits):
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("layer", [layers.sinkhorn_divergence, layers.sinkhorn_clouds])
 @pytest.mark.parametrize("rho", [None, 0.5])
-def test_gradcheck_of_cloud_losses(cost, layer, rho):
+def test_gradcheck_of_cloud_losses(at, cost, layer, rho):
     weights = softmax if rho is None else torch.exp  # unbalanced masses may differ
 
     def loss(x, y, a, b):
         options = {"reg": 0.3, "unbalanced": rho, **spec(cost), **TOL}
         return layer(x, y, 2 * weights(a), 2 * weights(b), **options)
 
-    assert torch.autograd.gradcheck(loss, tensors())
+    assert torch.autograd.gradcheck(loss, tensors(at=at))
 
 
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("debias", [False, True])
-def test_gradcheck_of_the_gap(cost, debias):
-    x, y, _, _ = tensors(8, 8)
+def test_gradcheck_of_the_gap(at, cost, debias):
+    x, y, _, _ = tensors(8, 8, at=at)
     options = {"reg": 0.3, "debias": debias, **spec(cost), **TOL}
     assert torch.autograd.gradcheck(lambda u, v: layers.monge_gap(u, v, **options), (x, y))
 
 
 @pytest.mark.parametrize("layer", [layers.sinkhorn, layers.sinkhorn_plan])
 @pytest.mark.parametrize("mass", [1.0, 3.0])
-def test_gradcheck_of_dense_layers(layer, mass):
-    _, _, a, b = tensors()
-    C = torch.rand(9, 7, dtype=torch.float64, generator=torch.manual_seed(0)).requires_grad_()
+def test_gradcheck_of_dense_layers(at, layer, mass):
+    _, _, a, b = tensors(at=at)
+    C = costs(at)
 
     def value(a, b, C):
         return layer(mass * softmax(a), mass * softmax(b), C, 0.1, **TOL)
@@ -64,40 +89,108 @@ def test_gradcheck_of_dense_layers(layer, mass):
     assert torch.autograd.gradcheck(lambda C: layer(None, None, C, 0.1, **TOL), (C,))
 
 
-def test_values_are_those_of_numpy():
-    x, y, a, b = (t.detach() for t in tensors())
+def test_values_are_those_of_numpy(at):
+    x, y, a, b = (t.detach() for t in tensors(at=at))
     a, b = softmax(a), softmax(b)
-    C = torch.cdist(x, y)
-    value = layers.sinkhorn(a, b, C, 0.2)
-    assert value.item() == otf.sinkhorn(a.numpy(), b.numpy(), C.numpy(), 0.2).value
+    C = costs(at).detach()
+    hx, hy, ha, hb, hC = (v.cpu().numpy() for v in (x, y, a, b, C))
+    exact = {"reg": 0.2, **TOL}
+    near = {"rel": 1e-10, "abs": 1e-12}
+    got = layers.sinkhorn(a, b, C, **exact).item()
+    assert got == pytest.approx(otf.sinkhorn(ha, hb, hC, **exact).value, **near)
+    plan = layers.sinkhorn_plan(a, b, C, **exact)
+    np.testing.assert_allclose(plan.cpu(), otf.sinkhorn(ha, hb, hC, **exact).plan, rtol=1e-9)
     for mass in (1.0, 2.5):
-        clouds = layers.sinkhorn_clouds(x, y, mass * a, mass * b, reg=0.2, cost="euclidean", **TOL)
-        dense = otf.sinkhorn(mass * a.numpy(), mass * b.numpy(), C.numpy(), 0.2, tol=1e-12).value
+        clouds = layers.sinkhorn_clouds(x, y, mass * a, mass * b, cost="euclidean", **exact)
+        H = np.linalg.norm(hx[:, None] - hy, axis=2)
+        dense = otf.sinkhorn(mass * ha, mass * hb, H, **exact).value
         assert clouds.item() == pytest.approx(dense, abs=1e-9)
-    got = layers.sinkhorn_divergence(x, y, reg=0.2).item()
-    assert got == otf.sinkhorn_divergence(x.numpy(), y.numpy(), reg=0.2).value
+    got = layers.sinkhorn_divergence(x, y, **exact).item()
+    assert got == pytest.approx(otf.sinkhorn_divergence(hx, hy, **exact).value, **near)
 
 
-def test_single_precision_and_only_the_gradients_asked_for():
-    x, y, _, _ = tensors(20, 20)
+def test_single_precision_and_only_the_gradients_asked_for(at):
+    x, y, _, _ = tensors(20, 20, at=at)
     x = x.detach().float()
     y = y.detach()[:7].repeat(3, 1)[:20].float().requires_grad_()
     gap = layers.monge_gap(x, y, reg=0.3, tol=1e-5)
     assert gap.dtype == torch.float32
+    assert gap.device == x.device
     (3 * gap).backward()
     assert y.grad.dtype == torch.float32
+    assert y.grad.device == x.device
     assert x.grad is None
-    expected = otf.monge_gap(x.numpy(), y.detach().numpy(), reg=0.3, tol=1e-5).gradient
-    np.testing.assert_allclose(y.grad, 3 * expected, rtol=1e-6)
+    hx, hy = x.cpu().numpy(), y.detach().cpu().numpy()
+    expected = otf.monge_gap(hx, hy, reg=0.3, tol=1e-5).gradient
+    np.testing.assert_allclose(y.grad.cpu(), 3 * expected, rtol=1e-5, atol=1e-6)
 
 
-def test_gradients_are_the_callers():
-    x, y, _, _ = tensors(8, 8)
+@pytest.mark.parametrize("layer", [layers.sinkhorn, layers.sinkhorn_plan])
+def test_dense_layers_in_single_precision(at, layer):
+    C = costs(at)
+    c = C.detach().float().requires_grad_()
+    W = torch.linspace(0, 1, 63, dtype=torch.float64, device=at).reshape(9, 7)
+    for v, options in ((C, TOL), (c, {"tol": 1e-6})):
+        out = layer(None, None, v, 0.1, **options)
+        assert out.dtype == v.dtype
+        (out if out.ndim == 0 else (out * W.to(v.dtype)).sum()).backward()
+    assert c.grad.dtype == torch.float32
+    np.testing.assert_allclose(c.grad.cpu(), C.grad.cpu(), atol=1e-4)
+
+
+def test_tensors_of_any_layout(at):
+    x, y, _, _ = tensors(8, 8, at=at)
+    (want,) = torch.autograd.grad(layers.monge_gap(x, y, reg=0.3, **TOL), y)
+    wide = torch.zeros(16, 9, dtype=torch.float64, device=at)
+    wide[::2, ::3] = y.detach()
+    part = wide.requires_grad_()[::2, ::3]
+    (got,) = torch.autograd.grad(layers.monge_gap(x, part, reg=0.3, **TOL), wide)
+    np.testing.assert_allclose(got[::2, ::3].cpu(), want.cpu(), atol=1e-9)
+    C = costs(at)
+    rows, columns = (softmax(v).detach() for v in tensors(at=at)[2:])
+    (want,) = torch.autograd.grad(layers.sinkhorn_plan(rows, columns, C, 0.1, **TOL)[2, 3], C)
+    T = C.detach().T.contiguous().requires_grad_()
+    plan = layers.sinkhorn_plan(rows, columns, T.T, 0.1, **TOL)
+    (got,) = torch.autograd.grad(plan.sum(0)[3] - plan[:2, 3].sum() - plan[3:, 3].sum(), T)
+    np.testing.assert_allclose(got.T.cpu(), want.cpu(), atol=1e-8)
+
+
+def test_gradients_are_the_callers(at):
+    x, y, _, _ = tensors(8, 8, at=at)
     gap = layers.monge_gap(x, y, reg=0.3)
     (one,) = torch.autograd.grad(gap, y, retain_graph=True)
     kept = one.clone()
     one.zero_()
     assert torch.equal(torch.autograd.grad(gap, y)[0], kept)
+    for layer in (layers.sinkhorn, layers.sinkhorn_plan):
+        C = costs(at)
+        out = layer(None, None, C, 0.1)
+        weights = torch.linspace(0, 1, out.numel(), dtype=C.dtype, device=C.device).reshape(
+            out.shape
+        )
+        (one,) = torch.autograd.grad(out, C, weights, retain_graph=True)
+        kept = one.clone()
+        one.zero_()
+        with torch.no_grad():
+            out.zero_()
+        assert torch.equal(torch.autograd.grad(out, C, weights)[0], kept)
+
+
+def test_changes_between_forward_and_backward(at):
+    """Points are copied; costs are used where they lie, so that a change of theirs raises."""
+    x, y, _, _ = tensors(8, 8, at=at)
+    gap = layers.monge_gap(x, y, reg=0.3, **TOL)
+    (want,) = torch.autograd.grad(gap, y, retain_graph=True)
+    with torch.no_grad():
+        x += 1
+    np.testing.assert_array_equal(torch.autograd.grad(gap, y)[0].cpu(), want.cpu())
+    for layer in (layers.sinkhorn, layers.sinkhorn_plan):
+        C = costs(at)
+        out = layer(None, None, C, 0.1).sum()
+        with torch.no_grad():
+            C += 1
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.backward()
 
 
 def test_errors_reach_the_caller():
@@ -108,21 +201,59 @@ def test_errors_reach_the_caller():
         layers.monge_gap(torch.zeros(3, 2, dtype=torch.complex128), torch.zeros(3, 2))
 
 
-class OnDevice:
-    """What a CUDA tensor shows of itself."""
+def test_inputs_live_on_one_device(monkeypatch):
+    if reason := available():
+        pytest.skip(reason)
+    install_torch(monkeypatch)
+    x, y, _, _ = tensors()
+    host = np.ones(9) / 9
+    for call in (
+        lambda: otf.monge_gap(x, y.detach().numpy()),
+        lambda: otf.sinkhorn(host, None, x, 0.1),
+        lambda: otf.sinkhorn(None, None, x, 0.1).plan_vjp(np.ones((9, 3))),
+    ):
+        with pytest.raises(TypeError, match="lives in"):
+            call()
+    with pytest.raises(ValueError, match="threads is for host arrays"):
+        layers.sinkhorn_divergence(x, y, reg=0.1, threads=1)
 
-    __module__ = "torch"
-    __cuda_array_interface__ = {"shape": (3, 2)}  # noqa: RUF012
-    device = torch.device("cuda", 0)
+
+def test_out_of_memory_is_a_memory_error(monkeypatch):
+    if reason := available():
+        pytest.skip(reason)
+    install_torch(monkeypatch)
+    x, y, _, _ = tensors(8, 8)
+    gap = layers.monge_gap(x, y, reg=0.3)
+
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "full", full)  # what the library's `empty` is here
+    with pytest.raises(MemoryError, match="out of memory"):
+        gap.backward()
+    monkeypatch.undo()
+    assert layers.monge_gap(x, y, reg=0.3).item() == pytest.approx(gap.item())
 
 
-def test_device_arrays_raise_a_clear_error(monkeypatch):
-    monkeypatch.setattr(layers, "_tensors", lambda *v: [OnDevice() for _ in v])
-    monkeypatch.setattr(
-        layers._Points, "apply", lambda s, n, *v: s(*(layers._host(t, "x") for t in v))
-    )
-    with pytest.raises(TypeError, match="layers are computed on the CPU only so far"):
-        layers.monge_gap(None, None)
+@pytest.mark.gpu
+def test_layers_work_in_the_callers_stream():
+    if reason := otf.info()["cuda"]["reason"]:
+        pytest.skip(reason)
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA device")
+    x, y, _, _ = tensors(2000, 2000)
+    (want,) = torch.autograd.grad(layers.monge_gap(x, y, reg=0.3), y)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        u, v = (t.detach().cuda() for t in (x, y))
+        for _ in range(200):  # v is only right once these are through
+            v = v * 2
+            v = v / 2
+        v.requires_grad_()
+        (got,) = torch.autograd.grad(layers.monge_gap(u, v, reg=0.3), v)
+        np.testing.assert_allclose(got.cpu(), want, atol=1e-6)
+    with pytest.raises(TypeError, match="lives in"):
+        layers.monge_gap(x, v)
 
 
 def test_the_package_does_not_import_torch(run_python):

@@ -174,26 +174,31 @@ void bind_entropic(py::module_& module) {
       py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("f64"), where());
 
   // One exact row update (damped where rho is finite) of phi, the column sums of that plan, and its gradient in the
-  // row points, (n, d): all from one pass.
+  // row points into out (n, d): all from one pass.
   module.def(
       "gradient",
-      [](const Handle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho, Where place) {
+      [](const Handle& h, const Vector& a, double reg, Vector phi, const Vector& hpsi, double rho,
+         const py::object& out, Where place) {
         if (h.view.kind != Kind::points) throw py::value_error("gradients in points need points");
+        const Matrix to = Place::matrix(out, true);
+        if (to.dtype != DType::f64 || to.rows != h.view.n || to.cols != h.view.d || to.ld != to.cols)
+          throw py::value_error("out must be row-major float64 of shape (n, d)");
         Reading<Place> reading(h, a, reg, phi, hpsi, true, place);
-        Vector col(h.view.m), gradient({h.view.n, h.view.d});
-        auto f = reading.session.in_out(phi), c = reading.session.out(col), x = reading.session.out(gradient);
+        Vector col(h.view.m);
+        auto f = reading.session.in_out(phi), c = reading.session.out(col);
         reading.pass.phi = f.data();
         reading.pass.update = true;
         reading.pass.damp = std::isinf(rho) ? 1 : rho / (rho + reg);
         reading.pass.col = c.data();
-        reading.pass.gradient = x.data();
+        reading.pass.gradient = static_cast<double*>(to.data);
         released([&] { reading.session.be.pass(h.view, reading.pass); });
         f.done();
         c.done();
-        x.done();
-        return py::make_tuple(col, gradient);
+        reading.session.finish();
+        return col;
       },
-      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("rho"), where());
+      py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"), py::arg("rho"), py::arg("out"),
+      where());
 
   // phi_i = -log sum_j exp(h_j - (C_ij - shift)/reg): the row potentials that belong to h.
   module.def(

@@ -250,6 +250,14 @@ void bind_cuda(py::module_& module) {
              py::arg("threshold"), py::arg("where"));
   module.def("pass_seconds", pass_seconds<Place>, py::arg("geometry"), py::arg("reg"), py::arg("f64"),
              py::arg("threshold"), py::arg("repeat"), py::arg("where"));
+  // Waits until all that was asked of a stream is done.
+  module.def(
+      "wait",
+      [](const typename Place::Where& where) {
+        typename Place::Session session(where);
+        released([&] { session.finish(); });
+      },
+      py::arg("where"));
   // Bytes free and in all.
   module.def(
       "memory",
