@@ -176,7 +176,7 @@ def sinkhorn(
         outcome = dict(problem.core.sinkhorn(*common, newton=newton, kernel=kernel, start=start))
         if method == "auto":
             dense = "log" if kernel == "none" else "scaling"
-            used = dense if outcome["message"] else "newton"
+            used = "newton" if outcome["newton"] else dense
     if outcome["n_iter"] == 0:  # the plan of the start; with exact rows where it would overflow
         given = not np.isnan(phi).any() and Plan(problem, phi, psi).marginals()[0].sum() < 1e100
         if not given:

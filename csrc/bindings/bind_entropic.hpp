@@ -83,6 +83,7 @@ struct Solve {
     d["n_iter"] = out.n_iter;
     d["error"] = out.error;
     d["dual_value"] = out.dual;
+    d["newton"] = out.newton;
     d["message"] = out.message;
     d["history"] = recorder.history();
     return d;

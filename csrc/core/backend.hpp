@@ -42,7 +42,8 @@ struct Kept {
   bool overflow = false;  // more than the limit; the entries are then incomplete
 };
 
-// s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given); row_i = a_i u_i s_i; col_j = sum_i a_i u_i K_ij.
+// s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given; 0 below kLeastSum); row_i = a_i u_i s_i; col_j = sum_i a_i
+// u_i K_ij.
 struct KernelPass {
   const double* q = nullptr;             // (m)
   const double* target = nullptr;        // (n)

@@ -38,6 +38,10 @@ struct Geometry {
   double p = 2;              // power: |x - y|^p
 };
 
+// Row sums of a stored kernel from which on a row has a scaling: below, a_i u_i would overflow where T holds it.
+template <class T>
+inline constexpr double kLeastSum = sizeof(T) == 4 ? 1e-37 : 1e-290;
+
 // The dual of sparse plans on candidate entries, which lie by lines: see solvers/lines.hpp.
 struct LineView {
   static constexpr index kPad = 8;  // room for whole vectors behind a line

@@ -73,7 +73,11 @@ class Backend {
   }
 
   bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
-    return factor_.factor(T, n, m, rows, columns);
+    stop_.store(false, std::memory_order_relaxed);
+    return factor_.factor(T, n, m, rows, columns, [this] {
+      look();
+      if (stop_.load()) throw Interrupted();
+    });
   }
   void kept_solve(index n, index m, const double* y, double* out) {
     solved_.resize(static_cast<std::size_t>(n + m));

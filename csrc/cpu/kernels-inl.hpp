@@ -565,7 +565,6 @@ inline Vec<TA> load_as(const float* p)
 template <class TK, class TA>
 void kernel_pass(const KernelArgs& A, index i0, index i1) {
   constexpr index W = lanes<TA>, flush = 64 * W;
-  constexpr double least = sizeof(TA) == 4 ? 1e-37 : 1e-290;  // of a sum: beyond, a_i u_i would overflow
   const index m = round_up(A.m, W);
   const TA* __restrict q = static_cast<const TA*>(A.q);
   for (index i = i0; i < i1; i += kRows) {
@@ -584,7 +583,7 @@ void kernel_pass(const KernelArgs& A, index i0, index i1) {
       for (index r = 0; r < kRows; ++r) s[r] += reduce<TA>(acc[r]);
     }
     for (index r = 0; r < rows; ++r) {
-      if (A.target) A.u[i + r] = s[r] > least ? A.target[i + r] / s[r] : 0.0;
+      if (A.target) A.u[i + r] = s[r] > kLeastSum<TA> ? A.target[i + r] / s[r] : 0.0;
       w[r] = A.a[i + r] * A.u[i + r];
       if (A.row) A.row[i + r] = w[r] * s[r];
     }

@@ -15,8 +15,10 @@ namespace ot::cpu {
 
 class Laplacian {
  public:
-  // M = [[diag rows, -T], [-T', diag columns]], T (n, m) the kept entries. False: too many of them.
-  bool factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
+  // M = [[diag rows, -T], [-T', diag columns]], T (n, m) the kept entries. False: too many of them. `look` is
+  // called now and then.
+  template <class F>
+  bool factor(const Kept& T, index n, index m, const double* rows, const double* columns, F look) {
     const index size = n + m;
     if (T.nnz > kMostLinks || size > kMostLinks) return false;
     reset(size);
@@ -34,7 +36,10 @@ class Laplacian {
       excess_[i] = std::max(excess_[i], kRounding * (i < n ? rows[i] : columns[i - n]));
       file(static_cast<Vertex>(i));
     }
-    for (index k = 0; k < size; ++k) eliminate(least());
+    for (index k = 0; k < size; ++k) {
+      if (k % 64 == 0) look();
+      eliminate(least());
+    }
     return true;
   }
 
@@ -63,7 +68,7 @@ class Laplacian {
     double weight;
   };
   static constexpr Vertex kNone = -1;
-  static constexpr index kMostLinks = 1 << 28;
+  static constexpr index kMostLinks = 1 << 26;
   static constexpr std::size_t kBuckets = 1024;
   static constexpr double kRounding = 4e-15;
 

@@ -367,7 +367,7 @@ void BackendOn<Device>::kernel_pass(const Kernel& K, const KernelPass& p) {
     if (t.width() < K.m && (p.target || p.row)) {
       double* s = grown(row_, K.n);
       fold_rows<Plus>(StoredTerm<TK>{all.kernel, p.q}, K.n, K.m, s);
-      for_each(K.n, ScaleRows{s, p.target, p.a, p.u, p.row});
+      for_each(K.n, ScaleRows{s, p.target, p.a, p.u, p.row, kLeastSum<TE>});
       all.target = nullptr;
       all.row = nullptr;
     }

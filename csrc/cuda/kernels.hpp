@@ -102,7 +102,7 @@ struct StoredSource {
   OT_HD bool redo(double) const { return false; }
   OT_HD double slack_at(index, index) const { return 0; }
   OT_HD double finish(index i, double head, double s, double, bool leader) const {
-    const double scaling = !target ? head : s > 0 ? head / s : 0.0;
+    const double scaling = !target ? head : s > kLeastSum<TE> ? head / s : 0.0;
     const double weight = a[i] * scaling;
     if (leader && target) u[i] = scaling;
     if (leader && row) row[i] = weight * s;
@@ -781,9 +781,9 @@ struct Combine {  // out = x - sum_k c_k d_k
 // u_i = target_i / s_i where there is a target, row_i = a_i u_i s_i.
 struct ScaleRows {
   const double *s, *target, *a;
-  double *u, *row;
+  double *u, *row, least;
   OT_HD void operator()(index i) const {
-    if (target) u[i] = s[i] > 0 ? target[i] / s[i] : 0.0;
+    if (target) u[i] = s[i] > least ? target[i] / s[i] : 0.0;
     if (row) row[i] = a[i] * u[i] * s[i];
   }
 };

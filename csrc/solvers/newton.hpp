@@ -59,8 +59,8 @@ class Newton : Sinkhorn<B> {
     final_ = true;
     Value v{};
     if (limits_.tol < 1e-4 && !clock_.exhausted()) v = descend(p_.reg, 1e-4, limits_.max_iter, Precision::f32);
+    out.newton = true;
     if (dense_) {
-      out.message = "the plan is not sparse: accelerated Sinkhorn";
       give_way(out);
     } else if (clock_.reserve = 0; clock_.can_pass()) {
       stalled_ = false;
@@ -82,10 +82,12 @@ class Newton : Sinkhorn<B> {
 
   // Sinkhorn from here on; where it stalls, Newton on as much of the plan as there is room for.
   void give_way(Outcome& out) {
+    out.newton = false;
+    out.message = "the plan is not sparse: accelerated Sinkhorn";
     last_stage(out);
     if (out.status != Status::stalled || clock_.exhausted() || !clock_.can_pass()) return;
     stalled_ = false;
-    wide_ = true;
+    wide_ = out.newton = true;
     out.message = "neither is the plan sparse nor Sinkhorn fast: Newton on all of it";
     finish(out, descend(p_.reg, limits_.tol, limits_.max_iter, Precision::f64));
   }

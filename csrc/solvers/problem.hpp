@@ -29,7 +29,8 @@ struct Outcome {
   Status status = Status::max_iter;
   index n_iter = 0;  // passes over C or over a stored kernel
   double error = 1;
-  double dual = 0;  // the dual value of (phi, psi), in units of cost
+  double dual = 0;      // the dual value of (phi, psi), in units of cost
+  bool newton = false;  // whether Newton's method ended it, where it was asked for
   const char* message = "";
 };
 

@@ -121,7 +121,7 @@ class ReferenceBackend {
       const double* k = K.entry.data() + i * K.m;
       Real sum = 0;
       for (index j = 0; j < K.m; ++j) sum += static_cast<Real>(k[j]) * p.q[j];
-      if (p.target) p.u[i] = sum > 0 ? static_cast<double>(p.target[i] / sum) : 0;
+      if (p.target) p.u[i] = sum > kLeastSum<double> ? static_cast<double>(p.target[i] / sum) : 0;
       const Real weight = static_cast<Real>(p.a[i]) * p.u[i];
       if (p.row) p.row[i] = static_cast<double>(weight * sum);
       for (index j = 0; j < K.m; ++j) col[size(j)] += weight * k[j];
