@@ -1,0 +1,138 @@
+// Costs of points, and tiles of costs whether they are stored or computed. Part of kernels-inl.hpp.
+#pragma once
+
+namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
+
+// A cost is `core`, accumulated over coordinates, and `epilog` on a row of accumulators.
+struct SquaredDifference {
+  template <class V, class T>
+  static V core(V acc, T x, V y) {
+    const V z = x - y;
+    return acc + z * z;
+  }
+  template <class T>
+  static void epilog(const Geometry&, index, index, index, T*) {}
+};
+struct EuclideanDifference : SquaredDifference {
+  template <class T>
+  static void epilog(const Geometry&, index, index, index len, T* c) {
+    for (index j = 0; j < len; ++j) c[j] = sizeof(T) == 8 ? __builtin_sqrt(c[j]) : __builtin_sqrtf(c[j]);
+  }
+};
+struct PowerDifference : SquaredDifference {
+  template <class T>
+  static void epilog(const Geometry& g, index, index, index len, T* c) {
+    constexpr index W = lanes<double>;
+    for (index j = 0; j < len; j += W) store_as(c + j, power(load_f64(c + j), 0.5 * g.p));  // whole panels are there
+  }
+};
+struct AbsoluteDifference {
+  template <class V, class T>
+  static V core(V acc, T x, V y) {
+    const V z = x - y;
+    return acc + (z < 0 ? -z : z);
+  }
+  template <class T>
+  static void epilog(const Geometry&, index, index, index, T*) {}
+};
+struct Product {
+  template <class V, class T>
+  static V core(V acc, T x, V y) {
+    return acc + x * y;
+  }
+};
+struct SquaredProduct : Product {  // |x|^2 + |y|^2 - 2 x.y on centred points
+  template <class T>
+  static void epilog(const Geometry& g, index i, index j, index len, T* c) {
+    const T xx = static_cast<const T*>(g.xx)[i];
+    const T* yy = static_cast<const T*>(g.yy) + j;
+    for (index l = 0; l < len; ++l) {
+      const T v = xx + yy[l] - 2 * c[l];
+      c[l] = v > 0 ? v : 0;
+    }
+  }
+};
+struct CosineProduct : Product {  // points are normalised beforehand
+  template <class T>
+  static void epilog(const Geometry&, index, index, index len, T* c) {
+    for (index l = 0; l < len; ++l) c[l] = c[l] < 1 ? 1 - c[l] : 0;
+  }
+};
+
+// Costs of rows x len into out (row stride kTile). y lies in panels of kPanel bytes a coordinate,
+// so a panel is read once into L1 and serves all rows; 4 x 3 accumulators in registers.
+template <class T, class Op, int D>
+void tile_of_points(const Geometry& g, index i, index rows, index j, index len, T* out) {
+  constexpr index W = lanes<T>, P = kPanel / sizeof(T);
+  const index d = D ? D : g.d;
+  for (index p = 0; p < len; p += P) {
+    const T* panel = static_cast<const T*>(g.yt) + (j + p) * d;
+    for (index r0 = 0; r0 < rows; r0 += 4) {
+      const T* x[4];
+      for (index r = 0; r < 4; ++r) x[r] = static_cast<const T*>(g.x) + (i + (r0 + r < rows ? r0 + r : rows - 1)) * d;
+      for (index l = 0; l < P; l += 3 * W) {
+        Vec<T> acc[4][3] = {};
+        for (index k = 0; k < d; ++k) {
+          const T* y = panel + k * P + l;
+          const Vec<T> y0 = load(y), y1 = load(y + W), y2 = load(y + 2 * W);
+#pragma GCC unroll 4
+          for (index r = 0; r < 4; ++r) {
+            const T xr = x[r][k];
+            acc[r][0] = Op::core(acc[r][0], xr, y0);
+            acc[r][1] = Op::core(acc[r][1], xr, y1);
+            acc[r][2] = Op::core(acc[r][2], xr, y2);
+          }
+        }
+#pragma GCC unroll 4
+        for (index r = 0; r < 4; ++r) {
+          T* to = out + (r0 + r) * kTile + p + l;
+          store(to, acc[r][0]);
+          store(to + W, acc[r][1]);
+          store(to + 2 * W, acc[r][2]);
+        }
+      }
+    }
+  }
+  for (index r = 0; r < rows; ++r) Op::epilog(g, i + r, j, len, out + r * kTile);
+}
+
+// Costs of a block of rows, tile by tile: a pointer into C, or a buffer filled on the fly.
+template <class T>
+struct Tiles {
+  using Fill = void (*)(const Geometry&, index i, index rows, index j, index len, T* out);
+  const Geometry& g;
+  T* buffer;
+  Fill fill;
+
+  Tiles(const Geometry& geo, void* work) : g(geo), buffer(static_cast<T*>(work)), fill(choose(geo)) {}
+
+  static Fill choose(const Geometry& g) {
+    if (g.kind == Kind::dense) return nullptr;
+    switch (g.cost) {
+      case Cost::sqeuclidean:
+        if (g.xx) return tile_of_points<T, SquaredProduct, 0>;
+        if (g.d == 1) return tile_of_points<T, SquaredDifference, 1>;
+        if (g.d == 2) return tile_of_points<T, SquaredDifference, 2>;
+        if (g.d == 3) return tile_of_points<T, SquaredDifference, 3>;
+        return tile_of_points<T, SquaredDifference, 0>;
+      case Cost::euclidean: return tile_of_points<T, EuclideanDifference, 0>;
+      case Cost::cityblock: return tile_of_points<T, AbsoluteDifference, 0>;
+      case Cost::power: return tile_of_points<T, PowerDifference, 0>;
+      default: return tile_of_points<T, CosineProduct, 0>;
+    }
+  }
+  void at(index i, index rows, index j, index len) const {
+    if (fill) fill(g, i, rows, j, len, buffer);
+  }
+  const T* row(index i, index r, index j) const {
+    return fill ? buffer + r * kTile : static_cast<const T*>(g.C) + (i + r) * g.ld + j;
+  }
+};
+
+// f(j, len) over the columns, in the same tiles whether costs are stored or computed.
+template <class F>
+inline void for_tiles(index m, F f) {
+  for (index j = 0; j < m; j += kTile) f(j, m - j < kTile ? m - j : kTile);
+}
+
+}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
