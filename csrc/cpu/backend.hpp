@@ -197,10 +197,10 @@ class Backend {
     const auto slack = kernels_.slack[geo.dtype == DType::f64];
     begin_.reserve(geo.n);
     end_.reserve(geo.n);
-    if (slack_capacity_ == 0) slack_capacity_ = 8 * chunks.rows;
+    if (slack_capacity_ == 0) slack_capacity_ = 16 * chunks.rows;
     to.begin.reserve(geo.n + 1);
     to.nnz = 0;
-    for (index most = 0;; slack_capacity_ = most + most / 4) {
+    for (index most = 0;; slack_capacity_ = most + most / 2) {
       idx_.reserve(chunks.count * slack_capacity_);
       val_.reserve(chunks.count * slack_capacity_);
       rows(geo, [&](index chunk, index i0, index i1, void* work) {

@@ -18,6 +18,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "core/slack.hpp"
@@ -181,6 +182,20 @@ class LineDual {
 
   // Entries of the centre that the new candidates lack join them.
   void merge() {
+    bool lacking = false;
+    merged_centre_.resize(spare_idx_.size());
+    held_.assign(at(others), 0);
+    for (index j = 0; j < lines; ++j) {
+      for (index o = begin[at(j)]; o < begin[at(j + 1)]; ++o) held_[at(idx[at(o)])] = centre[at(o)];
+      for (index e = spare_begin_[at(j)]; e < spare_begin_[at(j + 1)]; ++e)
+        merged_centre_[at(e)] = std::exchange(held_[at(spare_idx_[at(e)])], 0.0);
+      for (index o = begin[at(j)]; o < begin[at(j + 1)]; ++o) lacking |= std::exchange(held_[at(idx[at(o)])], 0.0) > 0;
+    }
+    if (lacking) join();
+    centre.swap(merged_centre_);
+  }
+
+  void join() {
     auto &start = merged_begin_, &from = spare_begin_;
     start.resize(at(lines + 1));
     merged_idx_.clear();
@@ -211,7 +226,6 @@ class LineDual {
     from.swap(start);
     spare_idx_.swap(merged_idx_);
     spare_cost_.swap(merged_cost_);
-    centre.swap(merged_centre_);
   }
 
   // The Schur complement of the generalised Hessian after beta is eliminated. Per line, with J the
@@ -334,7 +348,7 @@ class LineDual {
   // New candidates, before they replace the old ones.
   std::vector<index> spare_begin_, next_, merged_begin_;
   std::vector<std::int32_t> spare_idx_, merged_idx_;
-  Doubles spare_cost_, merged_cost_, merged_centre_;
+  Doubles spare_cost_, merged_cost_, merged_centre_, held_;
 };
 
 }  // namespace ot

@@ -74,7 +74,7 @@ class Quadratic {
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     descend(f, g, warm, limits_.tol);
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
-      proximal([this](double moved) { return moved < 1e-6; });
+      proximal([](double moved) { return moved < 1e-6 ? 0.0 : kFall; });
       dual_.sigma = 0;
       dual_.centre.clear();
       dual_.damping = LineDual::kDamping;
@@ -127,8 +127,8 @@ class Quadratic {
     }
   }
 
-  // Proximal steps with falling sigma, each from the plan of the last; `each` is told how far the plan
-  // moved (L1), and says when to stop. Every plan has the marginals, whatever sigma is.
+  // Proximal steps with falling sigma, each from the plan of the last. `each` is told how far the plan moved
+  // (L1) and returns the factor of sigma, 0 to stop. Every plan has the marginals, whatever sigma is.
   template <class F>
   void proximal(F each) {
     double sigma = p_.reg, tol = 1e-2;
@@ -140,8 +140,9 @@ class Quadratic {
       climb(std::max(tol, limits_.tol), 100);
       double moved = 0;
       for (std::size_t e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
-      if (each(moved)) break;
-      sigma = std::max(0.4 * sigma, 1e-4 * p_.reg);
+      const double factor = each(moved);
+      if (factor == 0) break;
+      sigma = std::max(factor * sigma, 1e-4 * p_.reg);
       tol *= 0.2;
     }
   }
@@ -288,6 +289,7 @@ class Quadratic {
   }
 
   static constexpr double kFactor = 6;    // between two values of reg
+  static constexpr double kFall = 0.4;    // between two of sigma
   static constexpr double kLoose = 0.03;  // error on the way
   static constexpr int kRounds = 100, kProximal = 40;
   B& be_;

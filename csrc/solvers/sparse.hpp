@@ -62,18 +62,29 @@ class SparsityConstrained : Quadratic<B> {
     return most;
   }
 
-  // Until what is left to gain, as the last two gains foretell it, no longer counts.
+  // Until what is left to gain, as the last two gains foretell it, no longer counts; and one step of small
+  // sigma more, which tells the entries that stay from those that nearly do.
   void maximise() {
     double best = value(false), last = 0;
+    bool skipped = true, done = false;
     proximal([&](double moved) {
+      if (moved > 0.05 && !done) {  // far from the end, and the value costs a few evaluations
+        skipped = true;
+        clock_.count(p_.reg, dual_.error, best);
+        --clock_.n_iter;  // not a pass
+        return Base::kFall;
+      }
+      if (done) return 0.0;
       const auto beta = dual_.beta;
       const double now = value(true), gain = std::fabs(now - best), left = gain * gain / std::max(gain, last - gain);
       dual_.beta = beta;
       clock_.count(p_.reg, dual_.error, now);
-      --clock_.n_iter;  // not a pass
+      --clock_.n_iter;
       best = now;
-      last = gain;
-      return moved < 1e-7 || left <= 2e-7 * std::fabs(now);
+      last = std::exchange(skipped, false) ? 0 : gain;
+      if (moved < 1e-7) return 0.0;
+      done = left <= 2e-7 * std::fabs(now);
+      return done ? 0.1 * Base::kFall : Base::kFall;
     });
   }
 
