@@ -14,15 +14,14 @@ alignas(64) inline constexpr double kBeyond[16] = {0,     0,     0,     0,     0
 // falls, and entries only leave. Returns the number of positive entries.
 inline index free_line(const double* z, index n, double whole, double& x) {
   using V = Vec<double>;
-  double before = -1;
+  index before = -1;
   for (int round = 0;; ++round) {
-    V counts{}, sums{};
+    index count = 0;
+    V sums{};
     for (index e = 0; e < n; e += lanes<double>) {
       const V v = load(z + e);
-      counts += v + x > 0.0 ? splat(1.0) : V{};
-      sums += v + x > 0.0 ? v : V{};
+      count += add_where<false>(v + x, 0, v, sums);
     }
-    const double count = reduce<double>(counts), sum = reduce<double>(sums);
     if (count == 0) {  // a poor hint, or rounding: the largest alone
       double top = -__builtin_inf();
       for (index e = 0; e < n; ++e) top = z[e] > top ? z[e] : top;
@@ -30,8 +29,8 @@ inline index free_line(const double* z, index n, double whole, double& x) {
       if (round > 0) return 1;
       continue;
     }
-    if (count == before || (round > 1 && count > before)) return static_cast<index>(count);
-    x = (whole - sum) / count;
+    if (count == before || (round > 1 && count > before)) return count;
+    x = (whole - reduce<double>(sums)) / static_cast<double>(count);
     before = count;
   }
 }
@@ -45,16 +44,14 @@ inline bool tied_line(const LineView& L, const double* z, index n, double mass, 
   double y = tie - x, h = tie * L.sigma / L.reg, last_top = -1, last_near = -1;
   for (int round = 0; round < 10; ++round) {
     using V = Vec<double>;
-    const V one = splat(1.0), none{};
-    V tops{}, above{}, sum_tops{}, sum_above{};
+    V sum_tops{}, sum_above{};
+    index tops = 0, above = 0;
     for (index e = 0; e < n; e += lanes<double>) {
       const V w = load(z + e), v = w - y;
-      tops += v >= h ? one : none;
-      sum_tops += v >= h ? w : none;
-      above += v > 0.0 ? one : none;
-      sum_above += v > 0.0 ? w : none;
+      tops += add_where<true>(v, h, w, sum_tops);
+      above += add_where<false>(v, 0, w, sum_above);
     }
-    const double top = reduce<double>(tops), near = reduce<double>(above) - top;
+    const double top = static_cast<double>(tops), near = static_cast<double>(above - tops);
     const double sum_top = reduce<double>(sum_tops), sum_near = reduce<double>(sum_above) - sum_top;
     if (top == last_top && near == last_near) {
       tie = h * L.reg / L.sigma;

@@ -39,6 +39,9 @@ inline Vec<T> splat(T x) {
 }
 template <class T, class V>
 inline double reduce(V v) {
+#if OT_VEC == 64
+  if constexpr (sizeof(T) == 8) return _mm512_reduce_add_pd((__m512d)v);
+#endif
   double x[lanes<T>];
   for (index l = 0; l < lanes<T>; ++l) x[l] = v[l];
   for (index step = lanes<T> / 2; step > 0; step /= 2)
@@ -106,6 +109,22 @@ inline Vec<double> gather_some(const double* x, const std::int32_t* idx, index c
   Vec<double> v{};
   for (index l = 0; l < count; ++l) v[l] = x[idx[l]];
   return v;
+#endif
+}
+
+// The w where v > cut (or v >= cut) are added to sum; returns their number.
+template <bool OrEqual>
+inline index add_where(Vec<double> v, double cut, Vec<double> w, Vec<double>& sum) {
+#if OT_VEC == 64
+  const __mmask8 in = _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(cut), OrEqual ? _CMP_GE_OQ : _CMP_GT_OQ);
+  sum = (Vec<double>)_mm512_mask_add_pd((__m512d)sum, in, (__m512d)sum, (__m512d)w);
+  return __builtin_popcount(in);
+#else
+  const auto in = OrEqual ? v >= cut : v > cut;
+  sum += in ? w : Vec<double>{};
+  index count = 0;
+  for (index l = 0; l < lanes<double>; ++l) count -= in[l];
+  return count;
 #endif
 }
 

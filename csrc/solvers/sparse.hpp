@@ -84,7 +84,7 @@ class SparsityConstrained : Quadratic<B> {
       last = std::exchange(skipped, false) ? 0 : gain;
       if (moved < 1e-7) return 0.0;
       done = left <= 2e-7 * std::fabs(now);
-      return done ? 0.1 * Base::kFall : Base::kFall;
+      return done ? 0.5 * Base::kFall : Base::kFall;
     });
   }
 
