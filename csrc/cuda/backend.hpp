@@ -21,6 +21,7 @@
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
 #include "cuda/kernels.hpp"
+#include "cuda/vectors.hpp"
 
 namespace ot::cuda {
 
