@@ -85,6 +85,10 @@ class Library:
 
         return sp.csr_array((value, column, begin), shape=shape)
 
+    def dense(self, csr: Any, device: int) -> Any:
+        """What `csr` gave, as a matrix."""
+        return self.put(csr.toarray(), device)
+
 
 class Cupy(Library):
     name = "cupy"
@@ -149,6 +153,12 @@ class Cupy(Library):
         parts = tuple(self.put(v, device) for v in (value, column, begin))
         with cupy.cuda.Device(device):
             return sparse.csr_matrix(parts, shape=shape)
+
+    def dense(self, csr: Any, device: int) -> Any:
+        import cupy
+
+        with cupy.cuda.Device(device):
+            return csr.toarray()
 
 
 class Torch(Library):
@@ -216,6 +226,9 @@ class Torch(Library):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it calls its CSR support a beta
             return torch.sparse_csr_tensor(*parts, size=shape)
+
+    def dense(self, csr: Any, device: int) -> Any:
+        return csr.to_dense()
 
 
 class Jax(Library):
@@ -370,6 +383,9 @@ class Host:
 
         return sp.csr_array((value, column, begin), shape=shape)
 
+    def dense(self, csr: Any) -> Any:
+        return csr.toarray()
+
 
 @dataclass(frozen=True)
 class Cuda:
@@ -434,6 +450,9 @@ class Cuda:
     def csr(self, begin: Any, column: Any, value: Any, shape: tuple[int, int]) -> Any:
         return self.library.csr(begin, column, value, shape, self.device)
 
+    def dense(self, csr: Any) -> Any:
+        return self.library.dense(csr, self.device)
+
 
 HOST = Host()
 Place = Host | Cuda
@@ -490,16 +509,6 @@ def is_cuda(value: Any) -> bool:
     with contextlib.suppress(Exception):
         return hasattr(value, "__cuda_array_interface__")
     return False
-
-
-def refuse_cuda(value: Any, name: str, what: str) -> None:
-    """Raises a TypeError for an array, or costs, on a device."""
-    place = getattr(value, "place", None) or place_of(value, name)
-    if isinstance(place, Cuda):
-        raise TypeError(
-            f"{what} computed on the CPU only so far, and {name} lives in {place}; convert it to "
-            "NumPy"
-        )
 
 
 def dtype_of(value: Any) -> np.dtype[Any]:

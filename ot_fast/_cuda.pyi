@@ -2,7 +2,7 @@
 
 ``where`` is (device, stream as an integer, allocator or None); the allocator takes a number of
 bytes and returns (pointer, owner). Further: ``devices``, ``limits``, ``memory``, ``wait``,
-``entries``, ``pass_seconds`` and ``Array``.
+``entries``, ``cost_of_pairs``, ``pass_seconds`` and ``Array``.
 """
 
 from typing import Any

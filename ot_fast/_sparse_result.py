@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,14 @@ LOOSE = 0.01  # gap relative to the value, from which on the message names it
 class SparseResult(Result):
     """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
 
-    All values are recomputed from the plan that is returned.
+    All values are recomputed from the plan that is returned. Arrays come back in the library and on
+    the device of the costs.
 
     Attributes
     ----------
     sparse_plan : scipy.sparse.csr_array, shape (n, m)
-        The plan.
+        The plan. For CUDA costs ``cupyx.scipy.sparse.csr_matrix`` or a sparse CSR tensor of
+        PyTorch.
     plan : ndarray, shape (n, m)
         The same, dense, on demand.
     f, g : ndarray, shapes (n,) and (m,)
@@ -80,12 +83,12 @@ class SparseResult(Result):
         lines_are_rows = by_rows != p.transposed
         dtype = np.float32 if p.single else np.float64
         parts = ((outcome["val"] * p.mass).astype(dtype), outcome["idx"], outcome["begin"])
-        self.sparse_plan = (
+        self._host_plan = (
             sp.csr_array(parts, shape=(n, m))
             if lines_are_rows
             else sp.csr_array(sp.csc_array(parts, shape=(n, m)))
         )
-        P = self.sparse_plan.astype(np.float64)
+        P = self._host_plan.astype(np.float64)
         rows, cols = np.asarray(P.sum(axis=1)).ravel(), np.asarray(P.sum(axis=0)).ravel()
         a, b = (p.b, p.a) if p.transposed else (p.a, p.b)
         error = max(np.abs(rows - p.mass * a).sum(), np.abs(cols - p.mass * b).sum()) / p.mass
@@ -103,7 +106,16 @@ class SparseResult(Result):
             self.message += f"; the best plan may cost up to {self.gap:.3g} less, see gap"
 
     @cached_property
-    def potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def sparse_plan(self) -> Any:
+        P, place = self._host_plan, self.geometry.place
+        return place.csr(P.indptr, P.indices, P.data, P.shape) if place.cuda else P
+
+    @cached_property
+    def potentials(self) -> tuple[Any, Any]:
+        f, g = self._host_potentials()
+        return self._put(f), self._put(g)
+
+    def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
         p = self._problem
         f, g = (v.copy() for v in self._core_potentials)
         # Where there is no mass: the largest values that let no entry into the plan.
@@ -125,19 +137,18 @@ class SparseResult(Result):
 
     @cached_property
     def value_linear(self) -> float:
-        P = sp.coo_array(self.sparse_plan)
+        P = sp.coo_array(self._host_plan)
         i, j = P.coords
+        costs = _costs(self.geometry)
         total = 0.0
         for k in range(0, P.nnz, PAIRS):
             part = slice(k, k + PAIRS)
-            total += float(
-                _costs(self.geometry, i[part], j[part]) @ P.data[part].astype(np.float64)
-            )
+            total += float(costs(i[part], j[part]) @ P.data[part].astype(np.float64))
         return total
 
     @cached_property
     def value(self) -> float:
-        P = self.sparse_plan.data.astype(np.float64)
+        P = self._host_plan.data.astype(np.float64)
         return self.value_linear + 0.5 * self.reg * float(P @ P)
 
     @property
@@ -145,15 +156,22 @@ class SparseResult(Result):
         return self.value - self.dual_value
 
     @cached_property
-    def plan(self) -> NDArray[Any]:
+    def plan(self) -> Any:
         n, m = self.geometry.shape
-        size = self.sparse_plan.data.itemsize
-        _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan")
-        P: NDArray[Any] = self.sparse_plan.toarray()
-        return P
+        place, size = self.geometry.place, self._host_plan.data.itemsize
+        _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan", place)
+        return place.dense(self.sparse_plan)
 
     def plot(self) -> Figure:
-        """The plan and the dual value on the way; needs ``ot-fast[plot]``."""
+        """The plan and the dual value on the way; needs ``ot-fast[plot]``.
+
+        Raises
+        ------
+        TypeError
+            For costs on a CUDA device.
+        """
+        if self.geometry.place.cuda:
+            raise TypeError(f"plot draws from host memory; the costs live in {self.geometry.place}")
         from ._plot import plot_sparse
 
         return plot_sparse(self)
@@ -167,22 +185,36 @@ class SparseResult(Result):
             f"  value          {self.value:.10g}   <C, P> + reg/2 |P|^2",
             f"  dual_value     {self.dual_value:.10g}   gap {self.gap:.2e}",
             f"  value_linear   {self.value_linear:.10g}   <C, P>",
-            f"  entries        {self.sparse_plan.nnz}, up to {self.cardinality} a {where}{bound}",
+            f"  entries        {self._host_plan.nnz}, up to {self.cardinality} a {where}{bound}",
             f"  marginal_error {self.marginal_error:.2e}",
         ]
         return "\n".join(lines)
 
 
-def _costs(geometry: DenseCost | PointCloud, i: NDArray[Any], j: NDArray[Any]) -> Vector:
-    """C_ij of pairs, in float64."""
+def _costs(geometry: DenseCost | PointCloud) -> Callable[[NDArray[Any], NDArray[Any]], Vector]:
+    """C_ij of pairs (i, j) of host arrays, in float64, on the host."""
+    place = geometry.place
     if isinstance(geometry, DenseCost):
-        return np.asarray(geometry.C[i, j], np.float64)
-    x, y = geometry.x[i].astype(np.float64), geometry.y[j].astype(np.float64)
-    if geometry.cost == "cosine":
-        norms = np.sqrt((x * x).sum(1)) * np.sqrt((y * y).sum(1))
-        return np.asarray(1 - (x * y).sum(1) / norms)
-    if geometry.cost == "cityblock":
-        return np.asarray(np.abs(x - y).sum(1))
-    square = ((x - y) ** 2).sum(1)
-    power = {"sqeuclidean": 2.0, "euclidean": 1.0, "power": geometry.p}[geometry.cost]
-    return np.asarray(square if power == 2 else square ** (power / 2))
+        if not place.cuda:
+            return lambda i, j: np.asarray(geometry.C[i, j], np.float64)
+
+        def gathered(i: NDArray[Any], j: NDArray[Any]) -> Vector:
+            pair = (j, i) if geometry.transposed else (i, j)
+            C = geometry.core.cost_of_pairs(geometry.handle, *pair, place.where())
+            return np.ldexp(C, geometry.exponent)  # type: ignore[no-any-return]
+
+        return gathered
+    x, y = (place.host(points).astype(np.float64) for points in (geometry.x, geometry.y))
+
+    def computed(i: NDArray[Any], j: NDArray[Any]) -> Vector:
+        u, v = x[i], y[j]
+        if geometry.cost == "cosine":
+            norms = np.sqrt((u * u).sum(1)) * np.sqrt((v * v).sum(1))
+            return np.asarray(1 - (u * v).sum(1) / norms)
+        if geometry.cost == "cityblock":
+            return np.asarray(np.abs(u - v).sum(1))
+        square = ((u - v) ** 2).sum(1)
+        power = {"sqeuclidean": 2.0, "euclidean": 1.0, "power": geometry.p}[geometry.cost]
+        return np.asarray(square if power == 2 else square ** (power / 2))
+
+    return computed

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import refuse_cuda, to_numpy
+from ._arrays import HOST, Place
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError
 from ._result import OTResult, Problem
 from ._sparse_result import SparseResult
@@ -43,7 +43,8 @@ def quadratic(
     a, b : array_like, shapes (n,) and (m,), or None
         Marginals, >= 0, of equal sums; None is uniform. Zeros are legal.
     C : array_like, shape (n, m), or PointCloud or DenseCost
-        Costs, in any unit. ``+inf`` forbids a pair.
+        Costs, in any unit. ``+inf`` forbids a pair. CUDA arrays stay on their device: passes over
+        them run there, the work on the few candidate entries on the host.
     reg : float
         Regularisation > 0, in the unit of C over that of mass.
     tol : float, optional
@@ -57,7 +58,7 @@ def quadratic(
         in the solver's normalised units). Exceptions end the solve and propagate.
     threads : int, optional
         Default: ``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then all that this process may use.
-        Results do not depend on it, to the last bit.
+        Results do not depend on it, to the last bit. Not for CUDA costs, which take the default.
     time_limit : float, optional
         Seconds, looked at between Newton steps.
     on_fail : {"warn", "raise", "ignore"}
@@ -254,7 +255,6 @@ class _Setup:
         self.max_iter = most
         if tol is not None:
             tol = _validate.real(tol, "tol", positive=False)
-        refuse_cuda(C, "C", "sparse plans are")
         self.problem = make_problem(a, b, C, reg, _validate.thread_count(threads))
         self.tol = tol if tol is not None else 1e-6 if self.problem.single else 1e-9
         self.f, self.g, self.warm = _start(self.problem, init)
@@ -300,8 +300,9 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
     f, g = np.zeros(len(p.a)), np.zeros(len(p.b))
     if init is None:
         return f, g, False
+    place: Place = p.geometry.place
     if isinstance(init, OTResult | SparseResult):
-        init = init.potentials
+        init, place = init._host_potentials(), HOST
     try:
         pair = list(init)
         if len(pair) != 2:
@@ -310,16 +311,13 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
         raise TypeError(
             f"init must be a SparseResult, an OTResult or a pair (f, g); got {type(init).__name__}"
         ) from None
-    for value, name, size in zip(pair, "fg", p.geometry.shape, strict=True):
-        v = to_numpy(value, name)
-        if v.shape != (size,):
-            raise ValueError(f"init {name} must have shape ({size},); got {v.shape}")
-        if not np.isfinite(v).all():
-            k = int(np.argmin(np.isfinite(v)))
-            raise ValueError(f"init {name} must be finite; {name}[{k}] = {v[k]}")
+    sizes = p.geometry.shape
+    pair = [
+        _validate.potential(v, name, k, place) for v, name, k in zip(pair, "fg", sizes, strict=True)
+    ]
     if p.transposed:
         pair.reverse()
     k = -p.geometry.exponent
-    f[:] = np.ldexp(np.asarray(pair[0], np.float64), k) - p.geometry.shift
-    g[:] = np.ldexp(np.asarray(pair[1], np.float64), k)
+    f[:] = np.ldexp(pair[0], k) - p.geometry.shift
+    g[:] = np.ldexp(pair[1], k)
     return f, g, True

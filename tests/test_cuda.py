@@ -198,17 +198,6 @@ def test_nothing_moves_between_devices_by_itself(cuda):
         otf.sinkhorn(None, None, cuda.put(C), 0.1, threads=2)
 
 
-def test_what_runs_on_the_cpu_only_says_so(cuda):
-    a, b, C = (cuda.put(v) for v in problem(np.float64))
-    for call in (
-        lambda: otf.quadratic(a, b, C, 0.1),
-        lambda: otf.sparsity_constrained(a, b, C, 0.1, 3),
-        lambda: otf.quadratic(None, None, otf.PointCloud(C, C), 0.1),
-    ):
-        with pytest.raises(TypeError, match="computed on the CPU only so far"):
-            call()
-
-
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("d", [1, 3, 9])
 @pytest.mark.parametrize("rho", [np.inf, 0.5])
@@ -711,3 +700,168 @@ def test_the_module_loads_without_a_driver(run_python):
         "import ot_fast as otf; print(otf.info()['cuda'])", env={"CUDA_VISIBLE_DEVICES": ""}
     )
     assert "'devices': []" in done.stdout
+
+
+# ---- sparse plans ------------------------------------------------------------------------------
+
+SPARSE = {
+    "quadratic": otf.quadratic,
+    "columns": lambda *p, **q: otf.sparsity_constrained(*p, 4, **q),
+    "rows": lambda *p, **q: otf.sparsity_constrained(*p, 5, axis=1, **q),
+}
+sparse_solvers = pytest.mark.parametrize("solve", SPARSE.values(), ids=SPARSE)
+
+
+def check_sparse(cuda, r, want, tol):
+    """The same result, where the costs are."""
+    P = cuda.host(r.plan)
+    assert P.dtype == want.plan.dtype
+    np.testing.assert_allclose(P, want.plan, atol=tol)
+    assert np.array_equal(dense(r.sparse_plan), P)
+    counts = (P > 0).sum(1 if r.axis == 1 else 0)
+    assert r.cardinality == counts.max()
+    assert r.max_nz is None or counts.max() <= r.max_nz
+    a, b = (cuda.host(v) for v in (r.a, r.b))
+    error = max(abs(P.sum(1, dtype=float) - a).sum(), abs(P.sum(0, dtype=float) - b).sum())
+    assert error <= max(tol, 1e-9) * a.sum()
+    assert r.marginal_error == pytest.approx(error / a.sum(), rel=1e-6, abs=1e-15)
+    size = abs(want.value)
+    for name in ("value", "value_linear", "dual_value"):
+        assert getattr(r, name) == pytest.approx(getattr(want, name), abs=10 * tol * size), name
+    assert r.dual_value <= r.value + 10 * tol * size
+
+
+@sparse_solvers
+def test_sparse_plans_agree_with_the_cpu(cuda, dtype, solve):
+    a, b, C = problem(dtype)
+    r, want = (solve(*(put(v) for v in (a, b, C)), 0.05) for put in (cuda.put, np.asarray))
+    assert r.converged
+    check_sparse(cuda, r, want, 1e-9 if dtype is np.float64 else 1e-6)
+    for name in ("a", "b", "f", "g", "plan"):
+        assert type(getattr(r, name)) is type(cuda.put(C)), name
+    i, j = np.nonzero(want.plan)
+    f, g = (cuda.host(v).astype(float) for v in r.potentials)
+    tol = 1e-8 if dtype is np.float64 else 1e-5
+    np.testing.assert_allclose(f[i] + g[j], want.f[i] + want.g[j].astype(float), atol=tol)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("d", [2, 9])
+def test_sparse_plans_of_point_clouds(cuda, dtype, cost, d):
+    rng = np.random.default_rng(d)
+    x, y = (rng.random((k, d)).astype(dtype) + 0.1 for k in (35, 45))
+    geometry = otf.PointCloud(cuda.put(x), cuda.put(y), **spec(cost))
+    host = otf.PointCloud(x, y, **spec(cost))
+    reg = float(host.to_dense().mean())
+    single = dtype is np.float32
+    for solve in (SPARSE["quadratic"], SPARSE["columns"]):
+        r, want = solve(None, None, geometry, reg), solve(None, None, host, reg)
+        assert r.converged
+        check_sparse(cuda, r, want, 1e-6 if single else 1e-9)
+
+
+@sparse_solvers
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_sparse_plans_of_hostile_costs(cuda, solve, order):
+    a, b, C = problem(np.float64, 50, 35)
+    rng = np.random.default_rng(3)
+    a[::7] = b[::6] = 0
+    C[rng.random(C.shape) < 0.1] = np.inf
+    C *= 2.0**1010
+    a, b = 30 * a / a.sum(), 30 * b / b.sum()
+    reg = 0.05 * 2.0**1010
+    put = cuda.put if order == "C" else lambda v: cuda.put(np.ascontiguousarray(v.T)).T
+    C = np.asarray(C, order=order)
+    r, want = solve(cuda.put(a), cuda.put(b), put(C), reg), solve(a, b, C, reg)
+    assert r.converged
+    check_sparse(cuda, r, want, 1e-9 * 30)
+    np.testing.assert_allclose(cuda.host(r.f)[::7], want.f[::7], rtol=1e-6)
+    P = cuda.host(r.plan)
+    assert (P[::7] == 0).all()
+    assert (P[~np.isfinite(C)] == 0).all()
+
+
+@sparse_solvers
+def test_sparse_plans_start_warm_from_either_side(cuda, solve):
+    a, b, C = problem(np.float64, 90, 70)
+    there = [cuda.put(v) for v in (a, b, C)]
+    host, r = solve(a, b, C, 0.1), solve(*there, 0.1)
+    for init in (r, r.potentials, host, otf.sinkhorn(*there, 0.01), otf.sinkhorn(a, b, C, 0.01)):
+        again = solve(*there, 0.1, init=init)
+        assert again.converged
+        assert again.marginal_error <= 1e-9
+        if init is r or init is host:
+            assert again.n_iter < r.n_iter
+    assert solve(a, b, C, 0.1, init=r).converged
+    with pytest.raises(TypeError, match="lives in"):
+        solve(*there, 0.1, init=host.potentials)
+    with pytest.raises(TypeError, match="lives in"):
+        solve(a, b, C, 0.1, init=r.potentials)
+
+
+def test_sparse_plans_are_the_same_to_the_last_bit(cuda, dtype):
+    a, b, C = (cuda.put(v) for v in problem(dtype, 130, 300))
+    for solve in SPARSE.values():
+        one, two = (solve(a, b, C, 0.05) for _ in range(2))
+        assert dense(one.sparse_plan).tobytes() == dense(two.sparse_plan).tobytes()
+        assert one.dual_value == two.dual_value
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (3, 5000), (5000, 3)])
+def test_sparse_plans_of_unusual_shapes(cuda, shape):
+    C = np.random.default_rng(0).random(shape)
+    r, want = (otf.quadratic(None, None, c, 0.3) for c in (cuda.put(C), C))
+    assert r.converged
+    check_sparse(cuda, r, want, 1e-9)
+
+
+@sparse_solvers
+def test_sparse_plans_stay_on_their_device(cuda, solve):
+    a, b, C = problem(np.float64)
+    for args in ((a, cuda.put(b), cuda.put(C)), (cuda.put(a), None, C), (None, b, cuda.put(C))):
+        with pytest.raises(TypeError, match="lives in"):
+            solve(*args, 0.1)
+    with pytest.raises(ValueError, match="threads"):
+        solve(None, None, cuda.put(C), 0.1, threads=2)
+    with pytest.raises(TypeError, match="plot draws from host memory"):
+        solve(None, None, cuda.put(C), 0.1).plot()
+
+
+@sparse_solvers
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_sparse_solve_leaves_a_usable_device(cuda, solve, error):
+    a, b, C = (cuda.put(v) for v in problem(np.float64, 80, 60))
+
+    def stop(line):
+        if line["n_iter"] >= 5:
+            raise error
+
+    with pytest.raises(error):
+        solve(a, b, C, 0.01, callback=stop)
+    if cuda.name == "emulated":
+        assert cuda.library.live == 0
+    assert solve(a, b, C, 0.01).converged
+
+
+def test_sparse_plans_of_costs_without_one(cuda):
+    C = np.full((4, 4), np.inf)
+    C[:3, :2] = C[3:, 2:] = 1
+    with pytest.raises(otf.InfeasibleError, match="can carry only"):
+        otf.quadratic(None, None, cuda.put(C), 0.1)
+    with pytest.raises(otf.InfeasibleError, match="max_nz"):
+        otf.sparsity_constrained(None, None, cuda.put(np.ones((7, 3))), 0.1, 2)
+
+
+def test_sparse_solves_give_all_memory_back(cuda):
+    if cuda.name != "emulated":
+        pytest.skip("counts the allocations of the emulated library")
+    a, b, C = (cuda.put(v) for v in problem(np.float64))
+    for solve in SPARSE.values():
+        r = solve(a, b, C, 0.05)
+        assert r.value >= r.dual_value - 1e-9
+        cuda.library.limit = 1000
+        with pytest.raises(MemoryError):
+            solve(a, b, C, 0.05)
+        cuda.library.limit = None
+        assert cuda.library.live == 0
+        assert solve(a, b, C, 0.05).converged

@@ -8,6 +8,7 @@
 
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_geometry.hpp"
+#include "bindings/bind_sparse.hpp"
 #include "bindings/tensor.hpp"
 #include "cuda/gpu.hpp"
 
@@ -198,6 +199,24 @@ py::tuple entries(const GeometryHandle<Place>& h, const Vector& a, double reg, c
   return py::make_tuple(begin, columns, values);
 }
 
+// C_ij of pairs, from stored costs.
+template <class Place>
+Vector cost_of_pairs(const GeometryHandle<Place>& h, const py::array_t<index>& i, const py::array_t<index>& j,
+                     typename Place::Where where) {
+  if (h.view.kind != Kind::dense || i.ndim() != 1 || j.ndim() != 1 || i.size() != j.size())
+    throw py::value_error("pairs of stored costs are two vectors of one size");
+  typename Place::Session session(where);
+  const index count = i.size(), bytes = count * static_cast<index>(sizeof(index));
+  Buffer<index> rows(count, session.gpu.memory()), cols(count, session.gpu.memory());
+  session.gpu.upload(rows.data(), i.data(), bytes);
+  session.gpu.upload(cols.data(), j.data(), bytes);
+  Vector out(count);
+  auto o = session.out(out);
+  released([&] { session.be.cost_of_pairs(h.view, count, rows.data(), cols.data(), o.data()); });
+  o.done();
+  return out;
+}
+
 // Seconds of one fused pass (update and column sums, or with entries kept), best of `repeat`.
 template <class Place>
 double pass_seconds(const GeometryHandle<Place>& h, double reg, bool f64, double threshold, int repeat,
@@ -245,7 +264,9 @@ void bind_cuda(py::module_& module) {
   });
   bind_geometry<Place>(module);
   bind_entropic<Place>(module);
+  bind_sparse<Place>(module);
   bind_array<Place>(module);
+  module.def("cost_of_pairs", cost_of_pairs<Place>, py::arg("geometry"), py::arg("i"), py::arg("j"), py::arg("where"));
   module.def("entries", entries<Place>, py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"),
              py::arg("threshold"), py::arg("where"));
   module.def("pass_seconds", pass_seconds<Place>, py::arg("geometry"), py::arg("reg"), py::arg("f64"),

@@ -1,7 +1,10 @@
 // The seam of the solvers whose plans are sparse: one pass over C brings the few entries that can
-// matter to the host; everything else happens on those.
+// matter to the host; everything else happens on those, on the host. Vectors of these operations are
+// therefore the host's, unlike those of core/backend.hpp: `write` and `read` are the way between
+// the two, and a pointer never stands for both.
 #pragma once
 #include <concepts>
+#include <functional>
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
@@ -20,9 +23,15 @@ struct Candidates {
 template <class B>
 concept SlackBackend = Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to,
                                               double margin, index limit, const LineView& lines, double* out) {
-  // f = -inf or g = -inf leaves a row or a column out.
+  // f = -inf or g = -inf leaves a row or a column out. Storage is that of kept entries (Kept): none are left.
   { be.candidates(geo, in, in, margin, limit, to) };
-  { be.lines(lines, out) };  // beta, theta and t of all lines; out_i = sum of the entries of other i
+  { be.lines(lines, out) };      // beta, theta and t of all lines; out_i = sum of the entries of other i
+  { be.write(limit, in, out) };  // n values of the host to a vector of the backend
+  { be.read(limit, in, out) };   // and back; they are there when it returns
 };
+
+// `lines` for a backend that leaves it on the host: the CPU backend's (cpu/lines.cpp), by its default
+// number of threads.
+std::function<void(const LineView&, double*)> lines_on_host();
 
 }  // namespace ot

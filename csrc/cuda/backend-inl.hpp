@@ -465,6 +465,45 @@ void BackendOn<Device>::cost_rows(const Geometry& geo, void* out, index ld) {
 }
 
 template <class Device>
+void BackendOn<Device>::cost_of_pairs(const Geometry& geo, index count, const index* i, const index* j, double* out) {
+  if (geo.dtype == DType::f64) for_each(count, CostOfPair<double>{dense_of<double>(geo), i, j, out});
+  else for_each(count, CostOfPair<float>{dense_of<float>(geo), i, j, out});
+}
+
+// Their number first: storage is then as large as it must be, and too many cost one read of C.
+template <class Device>
+void BackendOn<Device>::candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit,
+                                   Candidates& to) {
+  const index n = geo.n, m = geo.m;
+  double *fs = grown(row_, n), *gs = grown(h_, m);
+  index *length = grown(length_, n + 1), *begin = grown(offset_, n + 1);
+  write(n, f, fs);
+  write(m, g, gs);
+  with_costs(geo, [&](auto costs) {
+    using Costs = decltype(costs(0));
+    const Slack<Costs> slack{costs(0), geo.shift, margin, fs, gs};
+    by_pieces(n, m, [&](index first, index last) {
+      device_.launch(by_rows(last - first), CountCandidates<Costs>{slack, first, last, n, m, length});
+    });
+    device_.scan(n + 1, length, begin);
+    to.begin.reserve(n + 1);
+    device_.download(to.begin.data(), begin, (n + 1) * static_cast<index>(sizeof(index)));
+    to.nnz = to.begin[n];
+    to.overflow = to.nnz > limit;
+    if (to.overflow || to.nnz == 0) return;
+    std::int32_t* idx = grown(idx_, to.nnz);
+    double* cost = grown(val_, to.nnz);
+    by_pieces(n, m, [&](index first, index last) {
+      device_.launch(by_rows(last - first), FillCandidates<Costs>{slack, first, last, m, begin, idx, cost});
+    });
+    to.idx.reserve(to.nnz);
+    to.cost.reserve(to.nnz);
+    device_.download(to.idx.data(), idx, to.nnz * static_cast<index>(sizeof(std::int32_t)));
+    device_.download(to.cost.data(), cost, to.nnz * static_cast<index>(sizeof(double)));
+  });
+}
+
+template <class Device>
 Stats BackendOn<Device>::stats(const Geometry& geo) {
   const Shape shape = by_rows(geo.n);
   auto* parts = device_.template staging<StatsPart>(shape.teams);

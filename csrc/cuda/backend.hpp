@@ -15,12 +15,15 @@
 //   sort_descending(n, values);
 #pragma once
 #include <array>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/slack.hpp"
 #include "cuda/kernels.hpp"
+#include "cuda/slack.hpp"
 #include "cuda/vectors.hpp"
 
 namespace ot::cuda {
@@ -76,6 +79,21 @@ class BackendOn {
   // Rows [first, last) of the plan, in the precision of the pass.
   void plan_rows(const Geometry& geo, const Pass& p, index first, index last, void* out, index ld);
   void cost_rows(const Geometry& geo, void* out, index ld);
+  // out_k = C_ij of pair k, from stored costs.
+  void cost_of_pairs(const Geometry& geo, index count, const index* i, const index* j, double* out);
+
+  void candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to);
+  // The lines are few, and where the solver reads them: the way to the device and back costs more than they do.
+  void lines(const LineView& view, double* sums) {
+    if (!lines_) lines_ = lines_on_host();
+    lines_(view, sums);
+  }
+  void write(index n, const double* from, double* to) {
+    device_.upload(to, from, n * static_cast<index>(sizeof(double)));
+  }
+  void read(index n, const double* from, double* to) {
+    device_.download(to, from, n * static_cast<index>(sizeof(double)));
+  }
   Stats stats(const Geometry& geo);
   // Fills in x, yt, xx, yy of a geometry whose kind, cost, dtype, n, m, d are set.
   PackedPoints pack(Geometry& geo, const void* x, const void* y);
@@ -138,6 +156,7 @@ class BackendOn {
   Buffer<index> begin_, end_, length_, offset_, col_begin_;
   Buffer<std::uint32_t> keys_;
   Buffer<Placed> entries_;
+  std::function<void(const LineView&, double*)> lines_;
   bool transposed_ = false;
   index kept_n_ = 0, kept_m_ = 0, kept_capacity_ = 0;
 };

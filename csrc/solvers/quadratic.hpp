@@ -11,31 +11,43 @@
 
 namespace ot {
 
-// Loosely solved entropic transport: a start.
-template <Backend B>
+// Loosely solved entropic transport: a start. Its bodies stand apart, as they alone of this file run
+// kernels written in solvers: those of a device are compiled by its own compiler only (instantiate.*).
+template <SlackBackend B>
 class EntropicStart : SemiDual<B> {
  public:
-  EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, double* phi, double* psi)
-      : SemiDual<B>(be, p, limits, monitor) {
-    this->phi_ = phi;
-    this->psi_ = psi;
-    std::fill(phi, phi + p.geo.n, NAN);
-    std::fill(psi, psi + p.geo.m, 0.0);
-  }
-  // Potentials at reg, from those of the last call; returns the passes it took.
-  index run(double reg) {
-    if (last_ > 0) this->rescale(last_ / reg);
-    this->stage(reg, 1e-1, 10, Precision::f32);
-    last_ = reg;
-    const index before = passes_;
-    passes_ = this->clock_.n_iter;
-    return passes_ - before;
-  }
+  EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor);
+  // Potentials at reg, on the host, from those of the last call; returns the passes it took.
+  index run(double reg, double* phi, double* psi);
 
  private:
+  Buffer<double> rows_, cols_;
   double last_ = 0;
   index passes_ = 0;
 };
+
+template <SlackBackend B>
+EntropicStart<B>::EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
+    : SemiDual<B>(be, p, limits, monitor),
+      rows_(be.template buffer<double>(p.geo.n)),
+      cols_(be.template buffer<double>(p.geo.m)) {
+  this->phi_ = rows_.data();
+  this->psi_ = cols_.data();
+  be.write(p.geo.n, std::vector<double>(static_cast<std::size_t>(p.geo.n), NAN).data(), this->phi_);
+  be.write(p.geo.m, std::vector<double>(static_cast<std::size_t>(p.geo.m), 0.0).data(), this->psi_);
+}
+
+template <SlackBackend B>
+index EntropicStart<B>::run(double reg, double* phi, double* psi) {
+  if (last_ > 0) this->rescale(last_ / reg);
+  this->stage(reg, 1e-1, 10, Precision::f32);
+  last_ = reg;
+  this->be_.read(this->n_, this->phi_, phi);
+  this->be_.read(this->m_, this->psi_, psi);
+  const index before = passes_;
+  passes_ = this->clock_.n_iter;
+  return passes_ - before;
+}
 
 // The plan, by lines, and what is known about it. Costs are less the shift.
 struct SparsePlan {
@@ -59,18 +71,22 @@ class Quadratic {
         n_(p.geo.n),
         m_(p.geo.m),
         clock_(limits_, monitor_),
+        a_(n_),
+        b_(m_),
         f_(n_),
         g_(m_),
         spare_row_(n_),
         spare_col_(m_) {
+    be.read(n_, p.a, a_.data());
+    be.read(m_, p.b, b_.data());
     dual_.shape(by_rows ? n_ : m_, by_rows ? m_ : n_);
-    dual_.a = by_rows ? p.b : p.a;
-    dual_.b = by_rows ? p.a : p.b;
+    dual_.a = by_rows ? b_.data() : a_.data();
+    dual_.b = by_rows ? a_.data() : b_.data();
     dual_.reg = p.reg;
     dual_.solve_lines = [this](const LineView& view, double* sums) { be_.lines(view, sums); };
   }
 
-  // Potentials in cost units: the result, and the start where `warm`.
+  // Potentials in cost units, vectors of the backend: the result, and the start where `warm`.
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     descend(f, g, warm, limits_.tol);
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
@@ -151,18 +167,17 @@ class Quadratic {
   // the sum of their slacks is the quadratic reg that belongs to them.
   double start() {
     const index few = std::max(4 * (n_ + m_), n_ * m_ / 32);
-    auto phi = be_.template buffer<double>(n_), psi = be_.template buffer<double>(m_);
-    EntropicStart<B> entropic(be_, p_, limits_, monitor_, phi.data(), psi.data());
+    EntropicStart<B> entropic(be_, p_, limits_, monitor_);
     double x = 0, reg = 0;
     const double range = p_.range > 0 ? p_.range : p_.reg;
-    for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? 0.0 : -INFINITY;
-    for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? 0.0 : -INFINITY;
+    for (index i = 0; i < n_; ++i) f_[i] = a_[i] > 0 ? 0.0 : -INFINITY;
+    for (index j = 0; j < m_; ++j) g_[j] = b_[j] > 0 ? 0.0 : -INFINITY;
     for (double smooth = range / 8; !stopped(); smooth /= 4) {
       const bool last = smooth < 1e-6 * range;  // ties: few will not do
-      clock_.n_iter += entropic.run(smooth);
+      clock_.n_iter += entropic.run(smooth, f_.data(), g_.data());
       margin_ = 4 * smooth;
-      for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? smooth * phi[i] : -INFINITY;
-      for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? smooth * psi[j] : -INFINITY;
+      for (index i = 0; i < n_; ++i) f_[i] = a_[i] > 0 ? smooth * f_[i] : -INFINITY;
+      for (index j = 0; j < m_; ++j) g_[j] = b_[j] > 0 ? smooth * g_[j] : -INFINITY;
       be_.candidates(p_.geo, f_.data(), g_.data(), 0, last ? std::numeric_limits<index>::max() : few, found_);
       clock_.count();
       reg = positive_sum(0);
@@ -190,8 +205,12 @@ class Quadratic {
   }
 
   void resume(const double* f, const double* g) {
-    for (index i = 0; i < n_; ++i) f_[i] = p_.a[i] > 0 ? f[i] : -INFINITY;
-    for (index j = 0; j < m_; ++j) g_[j] = p_.b[j] > 0 ? g[j] : -INFINITY;
+    be_.read(n_, f, f_.data());
+    be_.read(m_, g, g_.data());
+    for (index i = 0; i < n_; ++i)
+      if (!(a_[i] > 0)) f_[i] = -INFINITY;
+    for (index j = 0; j < m_; ++j)
+      if (!(b_[j] > 0)) g_[j] = -INFINITY;
     const index few = std::min(n_ * m_, 8 * (n_ + m_));
     for (margin_ = 1e-6 * p_.range; margin_ < 4 * p_.range; margin_ *= 4) {
       be_.candidates(p_.geo, f_.data(), g_.data(), margin_, few, found_);
@@ -209,16 +228,21 @@ class Quadratic {
       be_.candidates(p_.geo, f_.data(), g_.data(), margin_, std::numeric_limits<index>::max(), found_);
       clock_.count();
       bool bare = false;
-      for (index i = 0; i < n_; ++i) bare |= p_.a[i] > 0 && found_.begin[i] == found_.begin[i + 1];
-      for (index j = 0; j < m_; ++j) spare_col_[j] = p_.b[j] > 0;
+      for (index i = 0; i < n_; ++i) bare |= a_[i] > 0 && found_.begin[i] == found_.begin[i + 1];
+      for (index j = 0; j < m_; ++j) spare_col_[j] = b_[j] > 0;
       for (index e = 0; e < found_.nnz; ++e) spare_col_[found_.idx[e]] = 0;
       for (index j = 0; j < m_; ++j) bare |= spare_col_[j] > 0;
       if (!bare) break;
-      be_.c_transform(p_.geo, g_.data(), spare_row_.data(), p_.a, nullptr);
+      auto rows = be_.template buffer<double>(n_), cols = be_.template buffer<double>(m_);
+      be_.write(m_, g_.data(), cols.data());
+      be_.c_transform(p_.geo, cols.data(), rows.data(), p_.a, nullptr);
+      be_.read(n_, rows.data(), spare_row_.data());
       for (index i = 0; i < n_; ++i)
-        if (p_.a[i] > 0 && found_.begin[i] == found_.begin[i + 1]) f_[i] = spare_row_[i];
-      auto low = be_.template buffer<double>(m_);
-      be_.c_transform(p_.geo, nullptr, f_.data(), p_.a, low.data());
+        if (a_[i] > 0 && found_.begin[i] == found_.begin[i + 1]) f_[i] = spare_row_[i];
+      be_.write(n_, f_.data(), rows.data());
+      be_.c_transform(p_.geo, nullptr, rows.data(), p_.a, cols.data());
+      Buffer<double> low(m_);
+      be_.read(m_, cols.data(), low.data());
       for (index j = 0; j < m_; ++j)
         if (spare_col_[j] > 0) g_[j] = low[j];
     }
@@ -234,8 +258,10 @@ class Quadratic {
 
   void finish(double* f, double* g, Outcome& out) {
     const auto &rows = by_rows_ ? dual_.beta : dual_.alpha, &cols = by_rows_ ? dual_.alpha : dual_.beta;
-    for (index i = 0; i < n_; ++i) f[i] = f_[i] + rows[static_cast<std::size_t>(i)];
-    for (index j = 0; j < m_; ++j) g[j] = g_[j] + cols[static_cast<std::size_t>(j)];
+    for (index i = 0; i < n_; ++i) spare_row_[i] = f_[i] + rows[static_cast<std::size_t>(i)];
+    for (index j = 0; j < m_; ++j) spare_col_[j] = g_[j] + cols[static_cast<std::size_t>(j)];
+    be_.write(n_, spare_row_.data(), f);
+    be_.write(m_, spare_col_.data(), g);
     out.n_iter = clock_.n_iter;
     out.status = out.error <= limits_.tol ? Status::converged : clock_.reason();
   }
@@ -243,8 +269,8 @@ class Quadratic {
   // <a, f> + <b, g> of the base.
   double base() const {
     double sum = 0;
-    for (index i = 0; i < n_; ++i) sum += p_.a[i] > 0 ? p_.a[i] * f_[i] : 0.0;
-    for (index j = 0; j < m_; ++j) sum += p_.b[j] > 0 ? p_.b[j] * g_[j] : 0.0;
+    for (index i = 0; i < n_; ++i) sum += a_[i] > 0 ? a_[i] * f_[i] : 0.0;
+    for (index j = 0; j < m_; ++j) sum += b_[j] > 0 ? b_[j] * g_[j] : 0.0;
     return sum;
   }
   double value(bool project) { return base() + dual_.value(project); }
@@ -301,7 +327,7 @@ class Quadratic {
   Clock clock_;
   LineDual dual_;
   Candidates found_;
-  Buffer<double> f_, g_, spare_row_, spare_col_;
+  Buffer<double> a_, b_, f_, g_, spare_row_, spare_col_;  // on the host
   double margin_ = 0, polled_ = 0;
 };
 

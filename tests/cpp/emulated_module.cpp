@@ -5,6 +5,7 @@
 
 namespace ot {
 template struct Solvers<cuda::BackendOn<Emulator>>;
+template struct SparseSolvers<cuda::BackendOn<Emulator>>;
 }
 
 PYBIND11_MODULE(_cuda_emulated, module, pybind11::mod_gil_not_used()) {

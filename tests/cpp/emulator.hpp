@@ -2,6 +2,8 @@
 // a time. Threads of a phase go backwards in every other phase: a body whose threads depend on one
 // another within a phase gives different results.
 #pragma once
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -164,6 +166,64 @@ struct EmulatedBackend : Emulator, cuda::BackendOn<Emulator> {
   explicit EmulatedBackend(int = 1) : cuda::BackendOn<Emulator>(static_cast<Emulator&>(*this)) {}
 };
 
-static_assert(Backend<EmulatedBackend>);
+static_assert(SlackBackend<EmulatedBackend>);
+
+// Its memory is open to kernels and copies only: a solver that reads or writes it on the host ends there.
+class GuardedEmulator : public Emulator {
+ public:
+  using Emulator::Emulator;
+  GuardedEmulator(const GuardedEmulator&) = delete;
+  ~GuardedEmulator() { munmap(arena_, kArena); }
+
+  template <class Body>
+  void launch(const cuda::Shape& shape, const Body& body) {
+    opened([&] { Emulator::launch(shape, body); });
+  }
+  template <class T>
+  T* staging(index n) {
+    staging_ = Buffer<char>(n * static_cast<index>(sizeof(T)));
+    return reinterpret_cast<T*>(std::memset(staging_.data(), 0xff, static_cast<std::size_t>(staging_.size())));
+  }
+  void upload(void* to, const void* from, index bytes) {
+    opened([&] { Emulator::upload(to, from, bytes); });
+  }
+  void download(void* to, const void* from, index bytes) { upload(to, from, bytes); }
+  void scan(index n, const index* in, index* out) {
+    opened([&] { Emulator::scan(n, in, out); });
+  }
+  void sort(index n, std::uint32_t* keys, cuda::Placed* entries, index bound) {
+    opened([&] { Emulator::sort(n, keys, entries, bound); });
+  }
+  void sort_descending(index n, double* v) {
+    opened([&] { Emulator::sort_descending(n, v); });
+  }
+
+  void* allocate(std::size_t bytes) override {
+    void* data = arena_ + used_;
+    used_ += (bytes + 63) / 64 * 64;
+    if (used_ > kArena) throw std::bad_alloc();
+    opened([&] { std::memset(data, 0xff, bytes); });
+    return data;
+  }
+  void release(void*) noexcept override {}
+
+ private:
+  template <class F>
+  void opened(F f) {
+    mprotect(arena_, kArena, PROT_READ | PROT_WRITE);
+    f();
+    mprotect(arena_, kArena, PROT_NONE);
+  }
+
+  static constexpr std::size_t kArena = std::size_t{1} << 30;  // of addresses
+  char* arena_ =
+      static_cast<char*>(mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  std::size_t used_ = 0;
+  Buffer<char> staging_;
+};
+
+struct GuardedEmulatedBackend : GuardedEmulator, cuda::BackendOn<GuardedEmulator> {
+  explicit GuardedEmulatedBackend(int = 1) : cuda::BackendOn<GuardedEmulator>(static_cast<GuardedEmulator&>(*this)) {}
+};
 
 }  // namespace ot

@@ -170,6 +170,9 @@ class ReferenceBackend {
     }
   }
 
+  void write(index n, const double* from, double* to) { std::copy_n(from, n, to); }
+  void read(index n, const double* from, double* to) { std::copy_n(from, n, to); }
+
   void candidates(const Geometry& g, const double* f, const double* h, double margin, index limit, Candidates& to) {
     std::vector<std::int32_t> idx;
     std::vector<double> found;

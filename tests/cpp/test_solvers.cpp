@@ -7,6 +7,7 @@
 #include "solvers/newton.hpp"
 #include "solvers/sinkhorn.hpp"
 #include "solvers/sns.hpp"
+#include "solvers/sparse.hpp"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -44,14 +45,22 @@ std::string name(Method method) {
 }
 
 template <class B>
-Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, Vector& phi,
-            Vector& psi) {
-  if (method == Method::sns) return Sns<B>(be, p, {limits, 20, 0.5}, monitor).solve(phi.data(), psi.data());
+Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, double* phi,
+            double* psi) {
+  if (method == Method::sns) return Sns<B>(be, p, {limits, 20, 0.5}, monitor).solve(phi, psi);
   const auto domain = method == Method::log ? SinkhornMethod::log : SinkhornMethod::scaling;
   const auto storage = method == Method::scaling_f64 ? Precision::f64 : Precision::f32;
   const SinkhornOptions options{limits, domain, storage};
-  if (method == Method::newton) return Newton<B>(be, p, options, monitor).solve(phi.data(), psi.data());
-  return Sinkhorn<B>(be, p, options, monitor).solve(phi.data(), psi.data());
+  if (method == Method::newton) return Newton<B>(be, p, options, monitor).solve(phi, psi);
+  return Sinkhorn<B>(be, p, options, monitor).solve(phi, psi);
+}
+
+// A vector of the backend.
+template <class B>
+Buffer<double> there(B& be, const Vector& v) {
+  auto to = be.template buffer<double>(static_cast<index>(v.size()));
+  be.write(to.size(), v.data(), to.data());
+  return to;
 }
 
 struct Solution {
@@ -62,9 +71,13 @@ struct Solution {
 template <class B, class T>
 Solution solve(Method method, const Instance<T>& p, const Limits& limits, const Monitor& monitor = {}) {
   B be(2);
-  const Problem problem{p.template on<B>(), p.a.data(), p.b.data(), p.reg, p.range};
   Solution s{{}, Vector(size(p.n), kNaN), Vector(size(p.m), 0.0)};
-  s.outcome = run(method, be, problem, limits, monitor, s.f, s.g);
+  const auto a = there(be, p.a), b = there(be, p.b);
+  auto f = there(be, s.f), g = there(be, s.g);
+  const Problem problem{p.template on<B>(), a.data(), b.data(), p.reg, p.range};
+  s.outcome = run(method, be, problem, limits, monitor, f.data(), g.data());
+  be.read(p.n, f.data(), s.f.data());
+  be.read(p.m, g.data(), s.g.data());
   double mean = 0;
   for (index j = 0; j < p.m; ++j) mean += p.b[size(j)] * s.g[size(j)];
   for (double& f : s.f) f = p.reg * (f + mean);
@@ -96,7 +109,8 @@ TEST_CASE("a solver finds the same potentials on every backend") {
       const Limits limits{.tol = 1e-10};
       const Solution want = solve<ReferenceBackend>(method, p, limits);
       CHECK(want.outcome.status == Status::converged);
-      for (const Solution& s : {solve<cpu::Backend>(method, p, limits), solve<EmulatedBackend>(method, p, limits)}) {
+      for (const Solution& s :
+           {solve<cpu::Backend>(method, p, limits), solve<GuardedEmulatedBackend>(method, p, limits)}) {
         CHECK(s.outcome.status == Status::converged);
         CHECK(s.outcome.error <= limits.tol);
         check_close(s.f, want.f, 0, 1e-6 * p.reg);
@@ -106,7 +120,7 @@ TEST_CASE("a solver finds the same potentials on every backend") {
 }
 
 // With r, c the marginals of the plan: r_i = a_i exp(-f_i/rho), c_j = b_j exp(-g_j/rho).
-TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, cpu::Backend, EmulatedBackend) {
+TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, cpu::Backend, GuardedEmulatedBackend) {
   for (const Spec& spec : kProblems)
     for (const double relative : {0.3, 3.0, 300.0}) {
       CAPTURE(spec);
@@ -138,6 +152,93 @@ TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, c
     }
 }
 
+namespace {
+
+// The plan (n, m) of at most k entries a line, or with any number (k = 0); potentials in cost units.
+struct Sparse {
+  Outcome outcome;
+  double value, dual;
+  Vector plan, f, g;
+};
+
+template <class B>
+Sparse solve_sparse(const Instance<double>& p, bool by_rows, index k, const Sparse* from = nullptr) {
+  B be(2);
+  const auto a = there(be, p.a), b = there(be, p.b);
+  Sparse s{
+      {}, 0, 0, Vector(size(p.n * p.m), 0.0), from ? from->f : Vector(size(p.n)), from ? from->g : Vector(size(p.m))};
+  auto f = there(be, s.f), g = there(be, s.g);
+  const Problem problem{p.template on<B>(), a.data(), b.data(), 10 * p.reg, p.range};
+  const Limits limits{.tol = 1e-10, .max_iter = 1000};
+  SparsePlan plan;
+  if (k == 0)
+    s.outcome = Quadratic<B>(be, problem, limits, {}, by_rows).solve(f.data(), g.data(), from != nullptr, plan);
+  else
+    s.outcome = SparsityConstrained<B>(be, problem, limits, {}, by_rows, k, true)
+                    .solve(f.data(), g.data(), from != nullptr, plan);
+  be.read(p.n, f.data(), s.f.data());
+  be.read(p.m, g.data(), s.g.data());
+  s.value = plan.value;
+  s.dual = plan.dual;
+  for (index j = 0; j + 1 < static_cast<index>(plan.begin.size()); ++j)
+    for (index e = plan.begin[size(j)]; e < plan.begin[size(j + 1)]; ++e) {
+      const index i = plan.idx[size(e)];
+      s.plan[size(by_rows ? j * p.m + i : i * p.m + j)] = plan.val[size(e)];
+    }
+  return s;
+}
+
+}  // namespace
+
+TEST_CASE("a sparse plan is the same on every backend") {
+  auto specs = kProblems;
+  specs.push_back({.n = 26, .m = 31, .pad = 1, .hostile = true});
+  for (const Spec& spec : specs)
+    for (const bool by_rows : {false, true}) {
+      CAPTURE(spec);
+      CAPTURE(by_rows);
+      Instance<double> p(spec);
+      if (spec.hostile) {  // what no pair allows weighs nothing
+        p.b[0] += std::exchange(p.b[size(p.m - 2)], 0);
+        p.a[0] += std::exchange(p.a[1], 0);
+      }
+      const Sparse want = solve_sparse<ReferenceBackend>(p, by_rows, 0);
+      CHECK(want.outcome.status == Status::converged);
+      for (const index k : {index{0}, index{4}}) {
+        const index lines = by_rows ? p.n : p.m, others = by_rows ? p.m : p.n;
+        if (k > 0 && (spec.hostile || k > others || k * lines < others)) continue;  // there may be no plan
+        CAPTURE(k);
+        const Sparse cpu = solve_sparse<cpu::Backend>(p, by_rows, k);
+        const Sparse gpu = solve_sparse<GuardedEmulatedBackend>(p, by_rows, k);
+        const Sparse warm = solve_sparse<GuardedEmulatedBackend>(p, by_rows, k, &gpu);
+        CHECK(gpu.outcome.status == cpu.outcome.status);
+        check_close(gpu.plan, cpu.plan, 0, 1e-9);
+        if (k == 0) {
+          check_close(gpu.plan, want.plan, 0, 1e-9);
+          check_close(warm.plan, want.plan, 0, 1e-9);
+        }
+        CHECK(gpu.value == doctest::Approx(cpu.value).epsilon(1e-8));
+        CHECK(gpu.dual == doctest::Approx(cpu.dual).epsilon(1e-8));
+        CHECK(gpu.dual <= gpu.value + 1e-9 * p.range);
+        Vector row(size(p.n)), col(size(p.m));
+        index most = 0;
+        for (index i = 0; i < p.n; ++i)
+          for (index j = 0; j < p.m; ++j) {
+            row[size(i)] += gpu.plan[size(i * p.m + j)];
+            col[size(j)] += gpu.plan[size(i * p.m + j)];
+          }
+        check_close(row, p.a, 0, 1e-9);
+        check_close(col, p.b, 0, 1e-9);
+        for (index j = 0; j < lines; ++j) {
+          index count = 0;
+          for (index i = 0; i < others; ++i) count += gpu.plan[size(by_rows ? j * p.m + i : i * p.m + j)] > 0;
+          most = std::max(most, count);
+        }
+        if (k > 0) CHECK(most <= k);
+      }
+    }
+}
+
 TEST_CASE("a solver stops where it is told to") {
   const Instance<double> p({.n = 30, .m = 20, .reg = 0.02});
   for (const Method method : kMethods)
@@ -161,7 +262,7 @@ TEST_CASE("the loop of a solver does not allocate") {
     const Problem problem{p.on<cpu::Backend>(), p.a.data(), p.b.data(), p.reg, p.range};
     Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0);
     const long before = allocations;
-    const Outcome out = run(method, be, problem, {.tol = 0, .max_iter = most}, {}, phi, psi);
+    const Outcome out = run(method, be, problem, {.tol = 0, .max_iter = most}, {}, phi.data(), psi.data());
     const long made = allocations - before;
     CHECK(out.n_iter > most / 2);  // newton stops where rounding does not let it gain
     return made;
