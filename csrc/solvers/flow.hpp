@@ -81,6 +81,11 @@ class Flow {
       pivot(best, least);
       if (pivots % 4096 == 0) poll();
     }
+    collect();
+  }
+
+ public:
+  void collect() {
     x.assign(arcs.size(), 0);
     lack = 0;
     for (index v = 0; v < root_; ++v) {
@@ -89,7 +94,6 @@ class Flow {
     }
   }
 
- private:
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
 
   // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.

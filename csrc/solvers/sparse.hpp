@@ -9,7 +9,7 @@
 // 4. Quadratic transport on that support, and better entries into the places that fall free: every
 //    round has a plan with the marginals and a lower objective.
 #pragma once
-#include "solvers/flow.hpp"
+#include "solvers/exchange.hpp"
 #include "solvers/quadratic.hpp"
 
 namespace ot {
@@ -43,10 +43,26 @@ class SparsityConstrained : Quadratic<B> {
     plan.dual = value(semi_dual_);
     finish(f, g, out);
     dual_.beta = beta;
-    const bool found = select();
+    bool found = price_out(kPricing), all = false;
+    if (!found && n_ * m_ <= kAll && !stopped()) {
+      look_at_all();
+      found = price_out(kPricing / 2);
+      all = true;
+    }
     improve(found, plan.dual);
     take(held_, plan);
     out.error = held_.error;
+    if (!(found && plan.value - plan.dual <= kWide * std::fabs(plan.value)) && n_ * m_ <= kAll && !stopped()) {
+      if (!all) look_at_all();
+      if (rearrange()) {
+        improve(true, plan.dual);
+        if (!found || primal(held_) < plan.value) {
+          take(held_, plan);
+          out.error = held_.error;
+        }
+        found = true;
+      }
+    }
     out.n_iter = clock_.n_iter;
     out.status = found && out.error <= limits_.tol ? Status::converged : clock_.reason();
     if (!found) out.message = "no plan with so few entries was found, and none was proved not to exist";
@@ -89,18 +105,6 @@ class SparsityConstrained : Quadratic<B> {
   }
 
   // keep_: a support with at most k entries a line that carries a plan, and that plan in flow_.
-  bool select() {
-    if (price_out(kPricing)) return true;
-    if (n_ * m_ <= kAll && !stopped()) {
-      margin_ = INFINITY;
-      look();
-      dual_.evaluate();
-      if (price_out(kPricing / 2)) return true;
-      return greedy();
-    }
-    return false;
-  }
-
   bool price_out(int rounds) {
     const index count = static_cast<index>(dual_.idx.size());
     Flow flow(dual_.others, dual_.lines, dual_.a, dual_.b);
@@ -177,52 +181,29 @@ class SparsityConstrained : Quadratic<B> {
     }
   }
 
-  // Costs aside: the heaviest line takes the least others that can fill it, all but the last one whole.
-  // This leaves fewer others for fewer lines, and ends with a plan wherever m (k - 1) >= n - 1 and the
-  // masses are not too uneven.
-  bool greedy() {
-    std::vector<std::pair<double, index>> others, lines;
-    for (index i = 0; i < dual_.others; ++i)
-      if (dual_.a[i] > 0) others.emplace_back(dual_.a[i], i);
-    for (index j = 0; j < dual_.lines; ++j)
-      if (dual_.b[j] > 0) lines.emplace_back(dual_.b[j], j);
-    std::sort(others.begin(), others.end());
-    std::sort(lines.rbegin(), lines.rend());
-    Doubles x(dual_.idx.size(), 0);
-    const double dust = 1e-13;
-    for (auto [mass, j] : lines) {
-      const index count = static_cast<index>(others.size());
-      index first = 0, last = 0;  // others [first, last) fill the line
-      double sum = 0;
-      while (sum < mass - dust && last < count) {
-        sum += others[at(last++)].first;
-        if (last - first > k_) sum -= others[at(first++)].first;
-      }
-      if (sum < mass - dust) return false;
-      double left = mass;
-      for (index r = first; r < last; ++r) {
-        auto& [held, i] = others[at(r)];
-        const double part = std::min(held, left);
-        const index e = entry(j, i);
-        if (e < 0) return false;
-        if (part > dust) x[at(e)] = part;
-        held -= part;
-        left -= part;
-      }
-      others.erase(
-          std::remove_if(others.begin() + first, others.begin() + last, [=](const auto& o) { return o.first <= dust; }),
-          others.begin() + last);
-      std::sort(others.begin(), others.end());
-    }
-    flow_ = std::move(x);
-    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
-    return true;
+  void look_at_all() {
+    margin_ = INFINITY;
+    look();
+    dual_.evaluate();
   }
 
-  index entry(index j, index i) const {
-    const auto end = dual_.idx.begin() + dual_.begin[at(j + 1)];
-    const auto found = std::lower_bound(dual_.idx.begin() + dual_.begin[at(j)], end, static_cast<std::int32_t>(i));
-    return found != end && *found == i ? found - dual_.idx.begin() : -1;
+  // The same from all entries, by exchanges.
+  bool rearrange() {
+    Exchange plan(dual_.others, dual_.lines, dual_.a, dual_.b, k_, p_.reg, dual_.begin);
+    plan.arcs.resize(dual_.idx.size());
+    each([&](index j, index e) {
+      plan.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j), dual_.cost[at(e)]};
+    });
+    const auto poll = [this] { stopped(); };
+    plan.start(dual_.t);
+    plan.solve(poll);
+    if (plan.lack > 1e-12) return false;
+    plan.x.clear();
+    if (!plan.search(poll)) return false;
+    flow_ = plan.x;
+    keep_.resize(flow_.size());
+    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
+    return true;
   }
 
   // From the plan in flow_ down, as long as it pays.
@@ -334,6 +315,7 @@ class SparsityConstrained : Quadratic<B> {
 
   using Doubles = LineDual::Doubles;
   static constexpr int kPricing = 40, kImprove = 12;
+  static constexpr double kWide = 1e-2;  // gap, relative, from where on exchanges are tried
   static constexpr index kAll = index{1} << 24;
   const index k_;
   const bool semi_dual_;
