@@ -81,10 +81,19 @@ class Flow {
       pivot(best, least);
       if (pivots % 4096 == 0) poll();
     }
-    collect();
+ collect();
   }
 
- public:
+  // Dual solution of the last solve(); left alone where the plan falls apart into several trees.
+  void potentials(double* rows, double* columns) const {
+    const index top = child_[at(root_)];
+    if (top < 0 || after_[at(top)] >= 0) return;
+    const double big = top < n_ ? potential_[at(top)] : -potential_[at(top)];
+    for (index v = 0; v < root_; ++v)
+      if (parent_[at(v)] >= 0) (v < n_ ? rows[v] : columns[v - n_]) = potential_[at(v)] - (v < n_ ? big : -big);
+  }
+
+ protected:
   void collect() {
     x.assign(arcs.size(), 0);
     lack = 0;

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "solvers/flow.hpp"
 #include "solvers/lines.hpp"
 #include "solvers/semidual.hpp"
 
@@ -96,6 +97,9 @@ class Quadratic {
       dual_.damping = LineDual::kDamping;
       climb(limits_.tol, 500);
     }
+    measure(dual_);  // of both marginals: at such a reg, rounding of the potentials is error of lines too
+    if (dual_.error > limits_.tol && !clock_.exhausted() && p_.reg <= kLinear * p_.range && n_ * m_ <= kAll)
+      vertex();
     Outcome out;
     out.error = dual_.error;
     finish(f, g, out);
@@ -105,6 +109,26 @@ class Quadratic {
   }
 
  protected:
+  // Where Newton's method stalls, or rounding of the potentials over reg exceeds tol: a vertex of the
+  // polytope that minimises <C,T>, by the network simplex on all entries. It has the marginals, and at
+  // most reg/2 more than the least value.
+  void vertex() {
+    const auto at = [](index i) { return static_cast<std::size_t>(i); };
+    margin_ = INFINITY;
+    look();
+    dual_.evaluate();
+    Flow flow(dual_.others, dual_.lines, dual_.a, dual_.b);
+    flow.arcs.resize(dual_.idx.size());
+    for (index j = 0; j < dual_.lines; ++j)
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
+        flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j), dual_.cost[at(e)]};
+    flow.start(dual_.t);
+    flow.solve([this] { stopped(); });
+    flow.potentials(dual_.alpha.data(), dual_.beta.data());
+    dual_.t = flow.x;
+    measure(dual_);
+  }
+
   void descend(const double* f, const double* g, bool warm, double tol) {
     double reg = p_.reg;
     if (warm) resume(f, g);
@@ -288,6 +312,24 @@ class Quadratic {
     return sum + 0.5 * p_.reg * square;
   }
 
+  // The error of a plan given.
+  static void measure(LineDual& of) {
+    const auto at = [](index i) { return static_cast<std::size_t>(i); };
+    double lines = 0;
+    std::copy(of.a, of.a + of.others, of.gradient.begin());
+    for (index j = 0; j < of.lines; ++j) {
+      double sum = of.b[j];
+      for (index e = of.begin[at(j)]; e < of.begin[at(j + 1)]; ++e) {
+        sum -= of.t[at(e)];
+        of.gradient[at(of.idx[at(e)])] -= of.t[at(e)];
+      }
+      lines += std::fabs(sum);
+    }
+    of.error = 0;
+    for (const double v : of.gradient) of.error += std::fabs(v);
+    of.error = std::max(of.error, lines);
+  }
+
   void take(const LineDual& from, SparsePlan& plan) const {
     plan.begin.assign(1, 0);
     plan.idx.clear();
@@ -318,6 +360,8 @@ class Quadratic {
   static constexpr double kFall = 0.4;    // between two of sigma
   static constexpr double kLoose = 0.03;  // error on the way
   static constexpr int kRounds = 100, kProximal = 40;
+  static constexpr index kAll = index{1} << 24;  // entries that may all be candidates
+  static constexpr double kLinear = 1e-5;  // reg over the range of C, from where on reg/2 is no loss
   B& be_;
   const Problem& p_;
   const Limits limits_;

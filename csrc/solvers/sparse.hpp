@@ -17,8 +17,8 @@ namespace ot {
 template <SlackBackend B>
 class SparsityConstrained : Quadratic<B> {
   using Base = Quadratic<B>;
-  using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::limits_, Base::look,
-      Base::m_;
+  using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_, Base::look,
+      Base::m_, Base::measure;
   using Base::margin_, Base::n_, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take, Base::value;
 
  public:
@@ -286,23 +286,6 @@ class SparsityConstrained : Quadratic<B> {
     to.t.assign(from.size(), 0);
   }
 
-  // The error of a plan given.
-  static void measure(LineDual& of) {
-    double lines = 0;
-    std::copy(of.a, of.a + of.others, of.gradient.begin());
-    for (index j = 0; j < of.lines; ++j) {
-      double sum = of.b[j];
-      for (index e = of.begin[at(j)]; e < of.begin[at(j + 1)]; ++e) {
-        sum -= of.t[at(e)];
-        of.gradient[at(of.idx[at(e)])] -= of.t[at(e)];
-      }
-      lines += std::fabs(sum);
-    }
-    of.error = 0;
-    for (const double v : of.gradient) of.error += std::fabs(v);
-    of.error = std::max(of.error, lines);
-  }
-
   double slack(index j, index e) const {
     return dual_.alpha[at(dual_.idx[at(e)])] + dual_.beta[at(j)] - dual_.cost[at(e)];
   }
@@ -316,7 +299,6 @@ class SparsityConstrained : Quadratic<B> {
   using Doubles = LineDual::Doubles;
   static constexpr int kPricing = 40, kImprove = 12;
   static constexpr double kWide = 1e-2;  // gap, relative, from where on exchanges are tried
-  static constexpr index kAll = index{1} << 24;
   const index k_;
   const bool semi_dual_;
   LineDual held_;
