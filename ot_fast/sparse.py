@@ -84,9 +84,12 @@ def quadratic(
     Newton's method on the semi-dual, its systems by conjugate gradients, on candidate entries: a
     pass over C (n m additions) keeps the entries of slack ``f_i + g_j - C_ij > -margin``, and no
     other can matter before the potentials have moved by that much. Tens of passes, and memory for
-    a few times the entries of the plan. Problem and dual: Blondel, Seguy and Rolet, Smooth and
-    sparse optimal transport (2018), section 3; Lorenz, Manns and Meyer, Quadratically regularized
-    optimal transport (2021), for the semismooth Newton method.
+    a few times the entries of the plan. Where reg is so small (below 1e-5 of the range of C) that
+    rounding keeps Newton's method from `tol`, the plan is a vertex of least cost by the network
+    simplex: it has the marginals, and its value exceeds the least by at most ``reg/2 sum(a)^2``.
+    Problem and dual: Blondel, Seguy and Rolet, Smooth and sparse optimal transport (2018), section
+    3; Lorenz, Manns and Meyer, Quadratically regularized optimal transport (2021), for the
+    semismooth Newton method.
 
     Examples
     --------
@@ -168,7 +171,10 @@ def sparsity_constrained(
     and 11. The quadratic solution comes first. The dual is then maximised by proximal steps, which
     smooth the ties for the `max_nz`-th place, each solved by Newton's method on candidate entries.
     A vertex of the transport polytope (network simplex) completes the largest entries to a support
-    that carries a plan, and quadratic transport on that support is the plan returned.
+    that carries a plan, and quadratic transport on that support is the plan returned. Where that
+    fails or leaves a gap above 1 % (uneven masses), vertices are searched by simulated annealing
+    (Kirkpatrick, Gelatt and Vecchi, 1983) from a fixed sequence of random numbers: a bounded effort
+    of the order of the rest, the same plan every time.
 
     Examples
     --------

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import COSTS, clouds, exact_ot, marginal_error, pairwise, random_problem, spec
-from scipy import optimize
+from scipy import optimize, sparse
 
 import ot_fast as otf
 
@@ -136,6 +136,21 @@ def test_quadratic_tends_to_the_exact_value(reg):
     exact = exact_ot(a, b, C)
     assert exact - 1e-9 <= r.value_linear
     assert r.dual_value <= exact + reg / 2 + 1e-9
+
+
+@pytest.mark.parametrize("reg", [1e-6, 1e-7, 1e-9, 1e-12])
+@pytest.mark.parametrize(("n", "seed"), [(40, 0), (8, 7), (30, 4), (60, 8)])
+def test_quadratic_at_tiny_reg_is_exact_transport(n, seed, reg):
+    rng = np.random.default_rng(seed)
+    a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n))
+    C = rng.random((n, n))
+    r = otf.quadratic(a, b, C, reg)
+    assert r.converged, r.message
+    assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+    exact = exact_ot(a, b, C)
+    assert abs((r.plan * C).sum() - exact) <= reg / 2 + 1e-8
+    assert r.dual_value <= exact + reg / 2 + 1e-8
+    assert r.gap <= reg + 1e-8
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -349,6 +364,62 @@ def test_uneven_masses_get_a_plan(seed):
     assert r.converged
     assert column_counts(r.plan).max() <= 5
     assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+
+
+def best_support(a, b, C, reg, k):
+    """A lower bound of the least value, tight to 1e-3, from a mixed-integer program.
+
+    The quadratic term is replaced by tangents.
+    """
+    n, m = C.shape
+    N, most = n * m, np.minimum.outer(a, b).ravel()
+    eye, none = sparse.identity(N), sparse.csr_array((N, N))
+    rows = sparse.kron(sparse.identity(n), np.ones((1, m)))
+    cols = sparse.kron(np.ones((1, n)), sparse.identity(m))
+    blank = sparse.csr_array((n, N)), sparse.csr_array((m, N))
+    bounds = [
+        optimize.LinearConstraint(sparse.hstack([rows, blank[0], blank[0]]), a, a),
+        optimize.LinearConstraint(sparse.hstack([cols, blank[1], blank[1]]), b, b),
+        optimize.LinearConstraint(sparse.hstack([eye, -sparse.diags_array(most), none]), ub=0),
+        optimize.LinearConstraint(sparse.hstack([blank[1], cols, blank[1]]), ub=k),
+    ]
+    for t in np.linspace(0, 1, 13)[1:, None] * most:
+        tangent = [sparse.diags_array(reg * t), -sparse.diags_array(reg / 2 * t * t), -eye]
+        bounds.append(optimize.LinearConstraint(sparse.hstack(tangent), ub=0))
+    answer = optimize.milp(
+        np.r_[C.ravel(), np.zeros(N), np.ones(N)],
+        constraints=bounds,
+        integrality=np.r_[np.zeros(N), np.ones(N), np.zeros(N)],
+        bounds=optimize.Bounds(0, np.r_[most, np.ones(N), np.full(N, np.inf)]),
+        options={"mip_rel_gap": 1e-4},
+    )
+    assert answer.status == 0, answer.message
+    return answer.mip_dual_bound
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("k", [2, 3])
+def test_uneven_masses_against_the_best_support(k, seed):
+    a, b, C = random_problem(6, 6, seed)
+    best = best_support(a, b, C, 0.1, k)
+    r = otf.sparsity_constrained(a, b, C, 0.1, k)
+    assert r.converged
+    assert column_counts(r.plan).max() <= k
+    assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+    assert r.dual_value <= best * (1 + 1e-3)
+    assert best * (1 - 1e-9) <= r.value <= best * 1.05
+
+
+@pytest.mark.parametrize(("n", "k", "wide"), [(50, 4, 0.3), (100, 4, 0.1), (100, 8, 0.01)])
+def test_uneven_masses_cost_little(n, k, wide):
+    x, y = clouds(n, n, 2, seed=0)
+    C = pairwise(x, y, "sqeuclidean")
+    a, b, _ = random_problem(n, n, seed=1)
+    r = otf.sparsity_constrained(a, b, C / C.max(), 0.1, k)
+    assert r.converged
+    assert column_counts(r.plan).max() <= k
+    assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+    assert r.value <= exact_ot(a, b, C / C.max()) * (1 + wide) + 0.05 * (r.plan**2).sum()
 
 
 @pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint16])

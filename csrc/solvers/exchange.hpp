@@ -7,9 +7,10 @@
 // row the smallest entry that shrinks on the way, which is what the new entry can carry. O(n + m) a
 // column. Numbers are drawn from a fixed sequence.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "solvers/flow.hpp"
@@ -27,9 +28,11 @@ class Exchange : public Flow {
     for (double& v : noise_) v = -std::log(-std::log((draw() + 0.5) / 4294967296.0));  // Gumbel
   }
 
-  // From the tree of solve(), where it has a plan. True where x has at most k entries a column in the end.
+  // From the tree of solve(), where it has a plan: x becomes the best plan found with at most k entries a
+  // column; false where none was. `poll` is asked whether to stop.
   template <class F>
   bool search(F poll) {
+    x.clear();
     const double unit = scale();
     const index work = (root_ - n_) * nodes_;
     const int sweeps = static_cast<int>(std::min(kSweeps, std::max(kLeast, kWork / work)));
@@ -62,12 +65,12 @@ class Exchange : public Flow {
     heat_ = hot;
     for (int sweep = 0; sweep < sweeps; ++sweep, heat_ *= cool)
       for (index j = 0; j < columns; ++j) {
-        if (j % 256 == 0) poll();
+        if (j % 256 == 0 && poll()) return false;
         step(j, price);
       }
     heat_ = 0;
     for (index idle = 0, j = 0; idle < columns; j = j + 1 < columns ? j + 1 : 0) {
-      if (j % 256 == 0) poll();
+      if (j % 256 == 0 && poll()) break;
       idle = step(j, price) ? 0 : idle + 1;
     }
     return excess_ == 0;

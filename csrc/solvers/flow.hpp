@@ -81,7 +81,7 @@ class Flow {
       pivot(best, least);
       if (pivots % 4096 == 0) poll();
     }
- collect();
+    collect();
   }
 
   // Dual solution of the last solve(); left alone where the plan falls apart into several trees.

@@ -98,8 +98,7 @@ class Quadratic {
       climb(limits_.tol, 500);
     }
     measure(dual_);  // of both marginals: at such a reg, rounding of the potentials is error of lines too
-    if (dual_.error > limits_.tol && !clock_.exhausted() && p_.reg <= kLinear * p_.range && n_ * m_ <= kAll)
-      vertex();
+    if (dual_.error > limits_.tol && !clock_.exhausted() && p_.reg <= kLinear * p_.range && n_ * m_ <= kAll) vertex();
     Outcome out;
     out.error = dual_.error;
     finish(f, g, out);
@@ -361,7 +360,7 @@ class Quadratic {
   static constexpr double kLoose = 0.03;  // error on the way
   static constexpr int kRounds = 100, kProximal = 40;
   static constexpr index kAll = index{1} << 24;  // entries that may all be candidates
-  static constexpr double kLinear = 1e-5;  // reg over the range of C, from where on reg/2 is no loss
+  static constexpr double kLinear = 1e-5;        // reg over the range of C, from where on reg/2 is no loss
   B& be_;
   const Problem& p_;
   const Limits limits_;

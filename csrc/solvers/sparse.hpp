@@ -5,7 +5,8 @@
 // 2. The dual, concave but not differentiable where entries tie for the k-th place: proximal steps,
 //    each a smooth problem for Newton's method (lines.hpp). Its maximum is a lower bound.
 // 3. A support of k entries a line that carries a plan: the largest entries, completed by a vertex of
-//    the transport polytope. Where a vertex has too many entries in a line, the small ones are priced out.
+//    the transport polytope. Where a vertex has too many entries in a line, the small ones are priced out;
+//    where that fails or leaves a wide gap, vertices are searched by annealing (exchange.hpp).
 // 4. Quadratic transport on that support, and better entries into the places that fall free: every
 //    round has a plan with the marginals and a lower objective.
 #pragma once
@@ -17,8 +18,8 @@ namespace ot {
 template <SlackBackend B>
 class SparsityConstrained : Quadratic<B> {
   using Base = Quadratic<B>;
-  using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_, Base::look,
-      Base::m_, Base::measure;
+  using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_,
+      Base::look, Base::m_, Base::measure;
   using Base::margin_, Base::n_, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take, Base::value;
 
  public:
@@ -194,11 +195,10 @@ class SparsityConstrained : Quadratic<B> {
     each([&](index j, index e) {
       plan.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j), dual_.cost[at(e)]};
     });
-    const auto poll = [this] { stopped(); };
+    const auto poll = [this] { return stopped(); };
     plan.start(dual_.t);
     plan.solve(poll);
     if (plan.lack > 1e-12) return false;
-    plan.x.clear();
     if (!plan.search(poll)) return false;
     flow_ = plan.x;
     keep_.resize(flow_.size());
@@ -226,15 +226,17 @@ class SparsityConstrained : Quadratic<B> {
       const bool more = fill(round == 0 ? dual_ : qp);
       if (!more && round > 0) break;
       support(qp, from);
-      qp.damping = LineDual::kDamping;
-      qp.maximise(0.1 * limits_.tol, INFINITY, p_.range, 300, [this] { return stopped(); });
+      // Nearly a forest: its parts shift against each other by anything, unless held.
+      qp.damping = kHold;
+      qp.maximise(0.1 * limits_.tol, INFINITY, std::min(p_.range, kStep * p_.reg / static_cast<double>(qp.lines)), 300,
+                  [this] { return stopped(); });
       const double now = primal(qp);
       if (qp.error > limits_.tol || !(now <= best)) break;
       const double gain = best - now;
       held_ = qp;
       best = now;
       for (std::size_t e = 0; e < from.size(); ++e) keep_[at(from[e])] = qp.t[e] > 0;
-      if (gain <= 1e-2 * (best - bound)) break;
+      if (gain <= 1e-2 * (best - bound) || best - bound <= kNarrow * std::fabs(best)) break;
     }
   }
 
@@ -298,7 +300,9 @@ class SparsityConstrained : Quadratic<B> {
 
   using Doubles = LineDual::Doubles;
   static constexpr int kPricing = 40, kImprove = 12;
-  static constexpr double kWide = 1e-2;  // gap, relative, from where on exchanges are tried
+  static constexpr double kWide = 1e-2;             // gap, relative, from where on exchanges are tried
+  static constexpr double kNarrow = 1e-3;           // and under which more entries hardly pay
+  static constexpr double kHold = 0.1, kStep = 64;  // damping, and the longest step in mean entries times reg
   const index k_;
   const bool semi_dual_;
   LineDual held_;
