@@ -145,6 +145,11 @@ class Result:
         self.history: dict[str, NDArray[Any]] = outcome["history"]
         self.history["n_iter"] = self.history["n_iter"].astype(np.int64)
 
+    def _check_plot(self) -> None:
+        """TypeError where there is nothing on the host to draw from."""
+        if self.geometry.place.cuda:
+            raise TypeError(f"plot draws from host memory; the costs live in {self.geometry.place}")
+
     def _describe(self, advice: str = "") -> str:
         text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
         if self.converged:
@@ -586,8 +591,7 @@ class OTResult(Result):
         TypeError
             For costs on a CUDA device.
         """
-        if self.geometry.place.cuda:
-            raise TypeError(f"plot draws from host memory; the costs live in {self.geometry.place}")
+        self._check_plot()
         from ._plot import plot_result
 
         return plot_result(self)

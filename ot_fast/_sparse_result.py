@@ -170,8 +170,7 @@ class SparseResult(Result):
         TypeError
             For costs on a CUDA device.
         """
-        if self.geometry.place.cuda:
-            raise TypeError(f"plot draws from host memory; the costs live in {self.geometry.place}")
+        self._check_plot()
         from ._plot import plot_sparse
 
         return plot_sparse(self)
