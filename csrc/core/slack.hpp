@@ -25,7 +25,9 @@ concept SlackBackend = Backend<B> && requires(B be, const Geometry& geo, const d
                                               double margin, index limit, const LineView& lines, double* out) {
   // f = -inf or g = -inf leaves a row or a column out. Storage is that of kept entries (Kept): none are left.
   { be.candidates(geo, in, in, margin, limit, to) };
-  { be.lines(lines, out) };      // beta, theta and t of all lines; out_i = sum of the entries of other i
+  // beta and theta of all lines and their positive entries; out_i = sum of the entries of other i. Without
+  // `out`: all entries, t, at the beta and theta given.
+  { be.lines(lines, out) };
   { be.write(limit, in, out) };  // n values of the host to a vector of the backend
   { be.read(limit, in, out) };   // and back; they are there when it returns
 };

@@ -55,7 +55,7 @@ struct LineView {
   const double* alpha = nullptr;      // (others)
   double* beta = nullptr;             // (lines) in and out
   double* theta = nullptr;            // (lines) in and out
-  double* t = nullptr;                // by entry, out
+  double* t = nullptr;                // by entry, out where only they are asked for
   index* near = nullptr;              // (lines) out: the end of a line's positive t near its tie, and
   index* end = nullptr;               // (lines) out: of all of them, in
   std::int32_t* positive = nullptr;   // the others of those entries: from begin_j + kPad j on

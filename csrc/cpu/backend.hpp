@@ -239,10 +239,12 @@ class Backend {
       return c == count ? L.lines : std::lower_bound(L.begin, L.begin + L.lines, nnz * c / count) - L.begin;
     };
     ThreadPool::instance().run(count, threads_, [&](index c) {
+      if (!sums) return kernels_.line_entries(L, first(c), first(c + 1));
       double* part = parts_.data() + c * stride(L.others);
       std::fill(part, part + L.others, 0.0);
       kernels_.lines(L, part, first(c), first(c + 1));
     });
+    if (!sums) return;
     add_parts(count, L.others, sums);
   }
 

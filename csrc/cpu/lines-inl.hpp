@@ -7,6 +7,9 @@ namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
 // z of a line ends in values -inf that fill its last vector: less what stands behind the last `rest` of zeros.
 static_assert(LineView::kPad % lanes<double> == 0);
 inline constexpr double kNone = __builtin_inf();
+// The least t that counts, and a theta that is as good as zero. Denormal numbers cost a hundred cycles each.
+inline constexpr double kLeast = 1e-300, kTiny = 1e-200;
+inline constexpr index kShort = 64;  // entries of a line of which those that matter are taken first
 alignas(64) inline constexpr double kBeyond[16] = {0,     0,     0,     0,     0,     0,     0,     0,
                                                    kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
 
@@ -118,7 +121,7 @@ inline void bound_line(const LineView& L, double* z, index n, double mass, doubl
   x = (whole * mass - sum) / static_cast<double>(k);
   // No tie: the k largest share the mass, and theta is anything between them and the rest.
   if (next + x <= 0 || least + x >= (1 + ratio) * (next + x)) {
-    tie = next + x > 0 ? next + x : 2.2250738585072014e-308;
+    tie = next + x > kTiny ? next + x : kTiny;
     return;
   }
   double low = -inf, high = next, y = hint < next ? hint : -inf, h = 0;
@@ -167,66 +170,121 @@ inline void bound_line(const LineView& L, double* z, index n, double mass, doubl
   x = tie - y;
 }
 
-// Lines [j0, j1); `sums` (others) += t.
-inline void lines(const LineView& L, double* __restrict sums, index j0, index j1) {
-  using V = Vec<double>;
-  const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : 0;
-  const double least = 2.2250738585072014e-308, inf = __builtin_inf();
-  for (index j = j0; j < j1; ++j) {
-    const index e0 = L.begin[j], n = L.begin[j + 1] - e0, p0 = e0 + LineView::kPad * j;
-    const index whole = n - n % lanes<double>, rest = n - whole;
-    const double mass = L.b[j];
-    L.near[j] = L.end[j] = p0;
-    if (n == 0 || !(mass > 0)) continue;
-    const std::int32_t* to = L.idx + e0;
-    const double *cost = L.cost + e0, *centre = L.centre ? L.centre + e0 : nullptr;
-    double *t = L.t + e0, *z = L.z + p0, *val = L.val + p0;
-    std::int32_t* positive = L.positive + p0;
-    for (index e = 0; e < whole; e += lanes<double>) {
-      const V v = gather(L.alpha, to + e) - load(cost + e);
-      store(z + e, centre ? v + L.sigma * load(centre + e) : v);
-    }
-    if (rest > 0) {
-      V v = gather_some(L.alpha, to + whole, rest) - load_some(cost + whole, rest);
-      if (centre) v += L.sigma * load_some(centre + whole, rest);
-      store(z + whole, v - load(kBeyond + 8 - rest));
-    }
-    double x = L.beta[j], tie = L.theta[j];
-    const double hint = tie > 0 ? tie - x : -inf, free = x;
-    if (!(tie > 0 && L.k < n && tied_line(L, z, n, mass, x, tie))) {
-      x = free;
-      tie = 0;
-      if (free_line(z, n, mass / flat, x) > L.k) {
-        index count = 0;
-        for (index e = 0; e < n; ++e) {
-          val[count] = z[e];
-          count += z[e] + x > 0;
-        }
-        bound_line(L, val, count, mass, hint, x, tie);
+// z of line j; -inf in the rest of its last vector. Returns the largest.
+inline double slacks(const LineView& L, index j, double* z) {
+  const index e0 = L.begin[j], n = L.begin[j + 1] - e0, whole = n - n % lanes<double>, rest = n - whole;
+  const std::int32_t* to = L.idx + e0;
+  const double *cost = L.cost + e0, *centre = L.centre ? L.centre + e0 : nullptr;
+  Vec<double> most = splat(-kNone);
+  for (index e = 0; e < whole; e += lanes<double>) {
+    Vec<double> v = gather(L.alpha, to + e) - load(cost + e);
+    if (centre) v += L.sigma * load(centre + e);
+    most = v > most ? v : most;
+    store(z + e, v);
+  }
+  if (rest > 0) {
+    Vec<double> v = gather_some(L.alpha, to + whole, rest) - load_some(cost + whole, rest);
+    if (centre) v += L.sigma * load_some(centre + whole, rest);
+    v -= load(kBeyond + 8 - rest);
+    most = v > most ? v : most;
+    store(z + whole, v);
+  }
+  return reduce_max(most);
+}
+
+// Entries z of a line, and their others.
+struct LineEntries {
+  const double* z;
+  const std::int32_t* idx;
+  index n;
+};
+
+// beta and theta of a line.
+inline void solve_line(const LineView& L, index j, const LineEntries& of) {
+  const double mass = L.b[j];
+  double x = L.beta[j], tie = L.theta[j];
+  const double hint = tie > 0 ? tie - x : -kNone, free = x;
+  if (!(tie > 0 && L.k < of.n && tied_line(L, of.z, of.n, mass, x, tie))) {
+    x = free;
+    tie = 0;
+    if (free_line(of.z, of.n, mass * (L.reg + L.sigma), x) > L.k) {
+      const index p0 = L.begin[j] + LineView::kPad * j;
+      index n = 0;
+      for (index e = 0; e < of.n; e += lanes<double>) {
+        const index some = of.n - e < lanes<double> ? of.n - e : lanes<double>;
+        n += pack_between(load(of.z + e), -x, kNone, of.idx + e, some, L.positive + p0 + n, L.val + p0 + n);
       }
+      bound_line(L, L.val + p0, n, mass, hint, x, tie);
     }
-    L.beta[j] = x;
-    L.theta[j] = tie;
-    const double slope = tie > 0 ? steep : flat;
-    const auto value = [=](index e) {
-      const V w = load(z + e) + x, near = (w - tie) * slope, top = w * flat, low = near < top ? near : top;
-      return low > 0.0 ? low : V{};
-    };
-    // Near the tie: below the t of an entry that leaves it upwards.
-    const double edge = tie > least * L.reg ? tie / L.reg : least;
-    const auto pack = [&](double low, double high, index end) {
+  }
+  L.beta[j] = x;
+  L.theta[j] = tie;
+}
+
+// t of entries z of a line.
+inline Vec<double> entry(const LineView& L, const double* z, double x, double tie) {
+  const double flat = 1 / (L.reg + L.sigma), slope = tie > 0 ? 1 / L.sigma : flat;
+  const Vec<double> w = load(z) + x, near = (w - tie) * slope, top = w * flat, low = near < top ? near : top;
+  return low > 0.0 ? low : Vec<double>{};
+}
+
+// The positive entries of line j packed, those near its tie first; `sums` += t.
+inline void pack_line(const LineView& L, index j, const LineEntries& of, double* __restrict sums) {
+  const double x = L.beta[j], tie = L.theta[j];
+  const index p0 = L.begin[j] + LineView::kPad * j;
+  double* val = L.val + p0;
+  std::int32_t* positive = L.positive + p0;
+  // Near the tie: below the t of an entry that leaves it upwards.
+  const double edge = tie > kTiny ? tie / L.reg : kLeast;
+  const auto pack = [&](double low, double high, index end) {
+    for (index e = 0; e < of.n; e += lanes<double>) {
+      const index some = of.n - e < lanes<double> ? of.n - e : lanes<double>;
+      end += pack_between(entry(L, of.z + e, x, tie), low, high, of.idx + e, some, positive + end, val + end);
+    }
+    return end;
+  };
+  const index near = edge > kLeast ? pack(kLeast, edge, 0) : 0, end = pack(edge, kNone, near);
+  for (index e = 0; e < end; ++e) sums[positive[e]] += val[e];
+  L.near[j] = p0 + near;
+  L.end[j] = p0 + end;
+}
+
+// Lines [j0, j1); `sums` (others) += t. Of the entries of a short line only those that can be positive: no t
+// exceeds b_j, so that these have z > top - (reg + sigma) b_j.
+inline void lines(const LineView& L, double* __restrict sums, index j0, index j1) {
+  double short_z[kShort], z[kShort + LineView::kPad];
+  std::int32_t idx[kShort + LineView::kPad];
+  for (index j = j0; j < j1; ++j) {
+    const index e0 = L.begin[j], p0 = e0 + LineView::kPad * j, n = L.begin[j + 1] - e0;
+    L.near[j] = L.end[j] = p0;
+    if (n == 0 || !(L.b[j] > 0)) continue;
+    LineEntries of{L.z + p0, L.idx + e0, n};
+    if (n <= kShort) {
+      const double least = slacks(L, j, short_z) - (1 + 1e-9) * (L.reg + L.sigma) * L.b[j];
+      index count = 0;
       for (index e = 0; e < n; e += lanes<double>) {
         const index some = n - e < lanes<double> ? n - e : lanes<double>;
-        end += pack_between(value(e), low, high, to + e, some, positive + end, val + end);
+        count += pack_between(load(short_z + e), least, kNone, L.idx + e0 + e, some, idx + count, z + count);
       }
-      return end;
-    };
-    const index near = edge > least ? pack(least, edge, 0) : 0, end = pack(edge, inf, near);
-    for (index e = 0; e < whole; e += lanes<double>) store(t + e, value(e));
-    if (rest > 0) store_some(t + whole, value(whole), rest);
-    for (index e = 0; e < end; ++e) sums[positive[e]] += val[e];
-    L.near[j] = p0 + near;
-    L.end[j] = p0 + end;
+      store(z + count, splat(-kNone));
+      of = {z, idx, count};
+    } else {
+      slacks(L, j, L.z + p0);
+    }
+    solve_line(L, j, of);
+    pack_line(L, j, of, sums);
+  }
+}
+
+// t of lines [j0, j1), where beta and theta are known.
+inline void line_entries(const LineView& L, index j0, index j1) {
+  for (index j = j0; j < j1; ++j) {
+    const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
+    double *t = L.t + e0, *z = L.z + e0 + LineView::kPad * j;
+    const bool in = L.b[j] > 0;
+    if (in) slacks(L, j, z);
+    for (index e = 0; e < n; e += lanes<double>)
+      store_some(t + e, in ? entry(L, z + e, L.beta[j], L.theta[j]) : Vec<double>{}, n - e);
   }
 }
 

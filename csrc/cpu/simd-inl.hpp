@@ -49,6 +49,16 @@ inline double reduce(V v) {
   return x[0];
 }
 
+inline double reduce_max(Vec<double> v) {
+#if OT_VEC == 64
+  return _mm512_reduce_max_pd((__m512d)v);
+#else
+  double most = v[0];
+  for (index l = 1; l < lanes<double>; ++l) most = v[l] > most ? v[l] : most;
+  return most;
+#endif
+}
+
 // Float32 storage, float64 arithmetic, and back.
 inline Vec<double> load_f64(const double* p) { return load(p); }
 inline Vec<double> load_f64(const float* p) {
@@ -173,11 +183,33 @@ inline index pack_above(Vec<T> v, T cut, double scale, index j, std::int32_t* id
 #endif
 }
 
+// Where v > cut: w goes to val, and j + lane to idx. Returns their number; whole vectors are written.
+inline index pack_where(Vec<double> v, double cut, Vec<double> w, index j, std::int32_t* idx, double* val) {
+#if OT_VEC == 64
+  const __mmask8 in = _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(cut), _CMP_GT_OQ);
+  const __m256i at =
+      _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(static_cast<int>(j)));
+  _mm512_storeu_pd(val, _mm512_maskz_compress_pd(in, (__m512d)w));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(idx), _mm256_maskz_compress_epi32(in, at));
+  return __builtin_popcount(in);
+#else
+  index count = 0;
+  for (index l = 0; l < lanes<double>; ++l) {
+    idx[count] = static_cast<std::int32_t>(j + l);
+    val[count] = w[l];
+    count += v[l] > cut;
+  }
+  return count;
+#endif
+}
+
+// The first `count` lanes, or all.
 inline void store_some(double* p, Vec<double> v, index count) {
 #if OT_VEC == 64
-  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1 << count) - 1), (__m512d)v);
+  if (count < lanes<double>) _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1 << count) - 1), (__m512d)v);
+  else store(p, v);
 #else
-  for (index l = 0; l < count; ++l) p[l] = v[l];
+  for (index l = 0; l < lanes<double> && l < count; ++l) p[l] = v[l];
 #endif
 }
 

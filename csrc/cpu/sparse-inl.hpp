@@ -44,12 +44,10 @@ void slack(const SlackArgs& A, index i0, index i1) {
         best = s > best ? s : best;
       }
       if (!(best > bound)) continue;
-      if (at + G <= k.capacity) {  // without branches: written, and counted where it stays
-        for (index j = j0; j < j1; ++j) {
-          const double cost = static_cast<double>(c[j]) - shift;
-          k.idx[at] = static_cast<std::int32_t>(j);
-          k.val[at] = cost;
-          at += g[j] - cost > bound;
+      if (j1 - j0 == G && at + G <= k.capacity) {
+        for (index j = j0; j < j1; j += lanes<double>) {
+          const Vec<double> cost = load_f64(c + j) - shift;
+          at += pack_where(load(g + j) - cost, bound, cost, j, k.idx + at, k.val + at);
         }
         continue;
       }

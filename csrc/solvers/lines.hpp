@@ -89,43 +89,17 @@ class LineDual {
 
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
-    positive_.resize(idx.size() + at(LineView::kPad * lines));
-    z_.resize(positive_.size());
-    val_.resize(positive_.size());
-    solve_lines({lines, others, k, reg, sigma, begin.data(), idx.data(), cost.data(),
-                 sigma > 0 && !centre.empty() ? centre.data() : nullptr, b, alpha.data(), beta.data(), theta.data(),
-                 t.data(), near_.data(), end_.data(), positive_.data(), z_.data(), val_.data()},
-                product_.data());
-    error = 0;
-    for (index i = 0; i < others; ++i) {
-      gradient[at(i)] = a[i] > 0 ? a[i] - product_[at(i)] : 0.0;
-      error += std::fabs(gradient[at(i)]);
-    }
+    differentiate();
+    solve_lines(view(), nullptr);
   }
 
   // Newton steps, their components clipped, each with a line search; until error <= tol. Returns
   // false where potentials rose by more than `reach`, so that other entries may matter now.
   bool maximise(double tol, double reach, double clip, index most, const Stop& stop) {
-    evaluate();
-    for (index round = 0; round < most && error > tol && !stop(); ++round) {
-      base_ = alpha;
-      linearise();
-      const double slope = solve(clip);
-      if (!(slope > 0)) break;
-      double tau = search(slope);
-      if (tau > 0.7) damping = std::max(1e-9, 0.2 * damping);
-      if (tau < 0.2) damping = std::min(1e3, 4 * damping);
-      double far = rise(alpha) + rise(beta);
-      if (!(far > reach)) continue;
-      while (far > 8 * reach && tau > 1e-9) {  // too far to come back from
-        tau *= std::max(0.1, 2 * reach / far);
-        for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
-        evaluate();
-        far = rise(alpha) + rise(beta);
-      }
-      return false;
-    }
-    return true;
+    differentiate();
+    const bool within = ascend(tol, reach, clip, most, stop);
+    solve_lines(view(), nullptr);
+    return within;
   }
 
   // <a, alpha> + <b, beta> - (1/2 reg) sum of the k largest [s]+^2 of every line: the dual itself, without
@@ -171,6 +145,63 @@ class LineDual {
 
  private:
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
+
+  LineView view() {
+    positive_.resize(idx.size() + at(LineView::kPad * lines));
+    z_.resize(positive_.size());
+    val_.resize(positive_.size());
+    return {lines,
+            others,
+            k,
+            reg,
+            sigma,
+            begin.data(),
+            idx.data(),
+            cost.data(),
+            sigma > 0 && !centre.empty() ? centre.data() : nullptr,
+            b,
+            alpha.data(),
+            beta.data(),
+            theta.data(),
+            t.data(),
+            near_.data(),
+            end_.data(),
+            positive_.data(),
+            z_.data(),
+            val_.data()};
+  }
+
+  // beta, theta and the gradient at alpha.
+  void differentiate() {
+    solve_lines(view(), product_.data());
+    error = 0;
+    for (index i = 0; i < others; ++i) {
+      gradient[at(i)] = a[i] > 0 ? a[i] - product_[at(i)] : 0.0;
+      error += std::fabs(gradient[at(i)]);
+    }
+  }
+
+  bool ascend(double tol, double reach, double clip, index most, const Stop& stop) {
+    for (index round = 0; round < most && error > tol && !stop(); ++round) {
+      base_ = alpha;
+      linearise();
+      const double slope = solve(clip);
+      if (!(slope > 0)) break;
+      double tau = search(slope);
+      if (tau > 0.7) damping = std::max(1e-9, 0.2 * damping);
+      if (tau < 0.2) damping = std::min(1e3, 4 * damping);
+      double far = rise(alpha) + rise(beta);
+      if (!(far > reach)) continue;
+      while (far > 8 * reach && tau > 1e-9) {  // too far to come back from
+        tau *= std::max(0.1, 2 * reach / far);
+        for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
+        differentiate();
+        far = rise(alpha) + rise(beta);
+      }
+      return false;
+    }
+    return true;
+  }
 
   index first(index j) const { return begin[at(j)] + LineView::kPad * j; }  // in positive_
 
@@ -319,7 +350,7 @@ class LineDual {
     for (int round = 0; round < 30; ++round) {
       double d = 0;
       for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
-      evaluate();
+      differentiate();
       for (std::size_t i = 0; i < at(others); ++i) d += gradient[i] * step_[i];
       if (std::fabs(d) <= 0.3 * slope || (d > 0 && tau == 1)) break;
       if (d > 0) {

@@ -91,6 +91,7 @@ class Quadratic {
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     descend(f, g, warm, limits_.tol);
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
+      narrow();
       proximal([](double moved) { return moved < 1e-6 ? 0.0 : kFall; });
       dual_.sigma = 0;
       dual_.centre.clear();
@@ -171,7 +172,6 @@ class Quadratic {
   template <class F>
   void proximal(F each) {
     double sigma = p_.reg, tol = 1e-2;
-    narrow();
     for (int round = 0; round < kProximal && !clock_.exhausted(); ++round) {
       dual_.sigma = sigma;
       dual_.centre = dual_.t;

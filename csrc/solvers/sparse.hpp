@@ -20,7 +20,8 @@ class SparsityConstrained : Quadratic<B> {
   using Base = Quadratic<B>;
   using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_,
       Base::look, Base::m_, Base::measure;
-  using Base::margin_, Base::n_, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take, Base::value;
+  using Base::margin_, Base::n_, Base::narrow, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take,
+      Base::value;
 
  public:
   SparsityConstrained(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows, index k,
@@ -38,6 +39,7 @@ class SparsityConstrained : Quadratic<B> {
       finish(f, g, out);
       return out;
     }
+    narrow();
     dual_.k = k_;
     maximise();
     const auto beta = dual_.beta;

@@ -147,6 +147,7 @@ class ReferenceBackend {
 
   // By bisection: x such that the line sums to b_j, and inside it theta.
   void lines(const LineView& L, double* out) {
+    if (!out) return;  // t is there
     std::fill(out, out + L.others, 0.0);
     for (index j = 0; j < L.lines; ++j) {
       const index e0 = L.begin[j], e1 = L.begin[j + 1];

@@ -269,7 +269,7 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
   ReferenceBackend ref;
   std::mt19937 random(7);
   std::uniform_real_distribution<double> uniform;
-  for (const auto& [lines, others] : {std::pair<index, index>{1, 1}, {7, 40}, {40, 9}, {700, 30}}) {
+  for (const auto& [lines, others] : {std::pair<index, index>{1, 1}, {7, 40}, {40, 9}, {21, 100}, {700, 30}}) {
     std::vector<index> begin{0};
     std::vector<std::int32_t> idx;
     Vector b(size(lines)), alpha(size(others)), sums(size(others)), sums_want(size(others));
@@ -315,7 +315,9 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
           reference.near = ignored_near.data();
           reference.end = ignored_end.data();
           be.lines(view, sums.data());
+          be.lines(view, nullptr);
           alone.lines(same, sums_same.data());
+          alone.lines(same, nullptr);
           ref.lines(reference, sums_want.data());
           CHECK(t == t_same);
           CHECK(sums == sums_same);
