@@ -14,6 +14,7 @@ from . import _validate
 from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
 
+SAMPLE = np.arange(4096) * 7919, np.arange(4096) * 104729 + np.arange(4096) // 7  # rows, columns
 COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
 
 
@@ -115,14 +116,17 @@ class DenseCost:
         """The median of a sample of costs above the least: what reg scaling starts from."""
         n, m = rows.shape
         if self.place is HOST:
-            k = np.arange(4096)
-            sample = rows[(k * 7919) % n, (k * 104729 + k // 7) % m]
+            sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
         else:
             some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
             sample = np.concatenate([self.place.host(r).ravel() for r in some])
         sample = sample.astype(np.float64) - self.shift
-        sample = sample[np.isfinite(sample) & (sample > 0)]
-        return float(np.median(sample)) if len(sample) else self.range
+        sample = sample[(sample > 0) & (sample < math.inf)]
+        k = len(sample)
+        if not k:
+            return float(self.range)
+        middle = sorted({(k - 1) // 2, k // 2})
+        return float(np.partition(sample, middle)[middle].mean())
 
     def to_dense(self) -> Any:
         """The matrix itself."""
