@@ -82,7 +82,7 @@ class SparseResult(Result):
         n, m = p.geometry.shape
         self._lines_are_rows = by_rows != p.transposed
         begin, idx = outcome["begin"], outcome["idx"]
-        val = (outcome["val"] * p.mass).astype(np.float32 if p.single else np.float64)
+        val = (outcome["val"] * p.mass).astype(p.plan_dtype)
         self._entries = val, idx, begin
         line = np.repeat(np.arange(len(begin) - 1, dtype=idx.dtype), begin[1:] - begin[:-1])
         i, j = (line, idx) if self._lines_are_rows else (idx, line)
