@@ -83,10 +83,12 @@ def quadratic(
     -----
     Newton's method on the semi-dual, its systems by conjugate gradients, on candidate entries: a
     pass over C (n m additions) keeps the entries of slack ``f_i + g_j - C_ij > -margin``, and no
-    other can matter before the potentials have moved by that much. Tens of passes, and memory for
-    a few times the entries of the plan. Where reg is so small (below 1e-5 of the range of C) that
-    rounding keeps Newton's method from `tol`, the plan is a vertex of least cost by the network
-    simplex: it has the marginals, and its value exceeds the least by at most ``reg/2 sum(a)^2``.
+    other can matter before the potentials have moved by that much. Tens of passes. Memory is that
+    of the candidates: a few times the entries of the plan in the end, but up to n m / 32 of 100
+    bytes at the start, less than half of a float64 C. Where reg is so small (below 1e-5 of the
+    range of C) that rounding keeps Newton's method from `tol`, the plan is a vertex of least cost
+    by the network simplex: it has the marginals, and its value exceeds the least by at most
+    ``reg/2 sum(a)^2``.
     Problem and dual: Blondel, Seguy and Rolet, Smooth and sparse optimal transport (2018), section
     3; Lorenz, Manns and Meyer, Quadratically regularized optimal transport (2021), for the
     semismooth Newton method.
