@@ -238,7 +238,7 @@ def one_iteration(s: Session, build: Build, info: Row, names: list[str]) -> list
 
 def memory(args: argparse.Namespace, builds: list[Build]) -> list[Row]:
     """Peak memory of one solve beyond what was there before it, in a process of its own."""
-    rows, solvers, on_clouds = [], installed(MEMORY), installed(LARGE)
+    rows, solvers, on_clouds = [], *(installed(v, args.solvers) for v in (MEMORY, LARGE))
     with session(args, len(builds) * len(solvers)) as s:
         for build in builds:
             info = describe(build)
@@ -262,7 +262,7 @@ def memory(args: argparse.Namespace, builds: list[Build]) -> list[Row]:
 
 def large(args: argparse.Namespace, builds: list[Build]) -> list[Row]:
     """Clouds whose cost does not fit in memory; peers run 10 iterations, where they can at all."""
-    rows, solvers = [], installed(LARGE)
+    rows, solvers = [], installed(LARGE, args.solvers)
     small = partial(cases.gauss, 200, 1e-2, d=3, dense=False)
     with session(args, len(builds) * len(solvers)) as s:
         for build in builds:
@@ -324,7 +324,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--tol", type=float, help="target L1 marginal error")
     parser.add_argument("--limit", type=float, help="seconds allowed to one solve")
-    parser.add_argument("--solvers", default="", help="entropic: only solvers that match this")
+    parser.add_argument("--solvers", default="", help="entropic, memory, large: regex of names")
     parser.add_argument("--repeats", type=int, help="most repeats of one solve (7, quick: 3)")
     args = parser.parse_args(argv)
     if args.suite not in RUNS:

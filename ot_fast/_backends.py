@@ -28,7 +28,10 @@ def cuda() -> Any:
 
 def _cuda_reason(error: ImportError) -> str:
     if importlib.util.find_spec("ot_fast._cuda") is None:
-        return "this build has no CUDA module (it is built where nvcc is found, OT_FAST_CUDA=ON)"
+        return (
+            "this build has no CUDA module (it is built where nvcc is found, unless "
+            "SKBUILD_CMAKE_DEFINE=OT_FAST_CUDA=OFF)"
+        )
     return f"ot_fast._cuda does not load: {error}"
 
 

@@ -14,7 +14,15 @@ from . import _validate
 from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
 
+HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
+SAMPLE = np.arange(4096) * 7919, np.arange(4096) * 104729 + np.arange(4096) // 7  # rows, columns
 COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
+
+
+def _median(v: NDArray[np.float64]) -> float:
+    k = len(v)
+    middle = sorted({(k - 1) // 2, k // 2})
+    return float(np.partition(v, middle)[middle].mean())
 
 
 def checked_cost(cost: Any, p: Any) -> tuple[str, float]:
@@ -72,16 +80,21 @@ class DenseCost:
         low, high = stats["min"], stats["max"]
         if low > high:  # no finite entry at all
             low = high = 0.0
-        # C and reg scaled by 2^-exponent, exactly, where C - min C or 1/reg could overflow.
+        # C and reg scaled by 2^-exponent, exactly, where C - min C, 1/reg or squares of costs could
+        # leave the range of float64. One huge cost does not scale the others out of it.
         self.exponent = 0
         top = max(abs(low), abs(high))
-        if top > 1e300 or 0 < top < 1e-250:
+        sample = self._sample(rows, low)
+        huge = top > HUGE and sample.min(initial=math.inf) > math.sqrt(HUGE)
+        if top > 1e300 or huge or 0 < top < 1 / HUGE:
             self.exponent = math.frexp(top)[1]
             rows = self._scaled(rows, -self.exponent)
             low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
+            sample = self._sample(rows, low)
         self.shift = low
         self.range = high - low
-        self.scale = min(self.range, 8 * self._typical(rows))
+        # What reg scaling starts from: costs above the least, without the few that are far above.
+        self.scale = min(self.range, 8 * _median(sample)) if len(sample) else self.range
         self.handle = self.core.dense(rows, low)
 
     def _on_host(self, C: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -111,18 +124,17 @@ class DenseCost:
     def _scaled(self, rows: Any, power: int) -> Any:
         return self.place.ldexp(self.place.plain(rows, np.float64), power)
 
-    def _typical(self, rows: Any) -> float:
-        """The median of a sample of costs above the least: what reg scaling starts from."""
+    def _sample(self, rows: Any, low: float) -> NDArray[np.float64]:
+        """Some of the finite costs above the least, as differences from it."""
         n, m = rows.shape
         if self.place is HOST:
-            k = np.arange(4096)
-            sample = rows[(k * 7919) % n, (k * 104729 + k // 7) % m]
+            sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
         else:
             some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
             sample = np.concatenate([self.place.host(r).ravel() for r in some])
-        sample = sample.astype(np.float64) - self.shift
-        sample = sample[np.isfinite(sample) & (sample > 0)]
-        return float(np.median(sample)) if len(sample) else self.range
+        with np.errstate(over="ignore"):
+            above: NDArray[np.float64] = sample.astype(np.float64) - low
+        return above[(above > 0) & (above < math.inf)]
 
     def to_dense(self) -> Any:
         """The matrix itself."""
@@ -248,7 +260,7 @@ class PointCloud:
             y.check_nonzero()
         # Points scaled by an exact power of two, so that costs neither over- nor underflow.
         reach = max(x.reach, y.reach)
-        limit = 2.0**40 if self.dtype == np.float32 else 2.0**400
+        limit = 2.0**40 if self.dtype == np.float32 else 2.0**100
         power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
         if self.cost == "power" and power:
             raise ValueError(

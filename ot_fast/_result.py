@@ -46,6 +46,11 @@ class Problem:
         return self.geometry.transposed
 
     @property
+    def plan_dtype(self) -> Any:
+        """float32 for float32 costs, where that holds entries of plans of this mass."""
+        return np.float32 if self.single and 1e-18 < self.mass < 1e30 else np.float64
+
+    @property
     def core(self) -> Any:
         """The core that reads the costs where they live."""
         return self.geometry.core
@@ -100,8 +105,7 @@ class Plan:
     def rows(self, first: int, last: int) -> Any:
         """P[first:last], where the costs live."""
         p = self.problem
-        dtype = np.float32 if p.single else np.float64
-        out = p.geometry.place.empty((last - first, self.shape[1]), dtype)
+        out = p.geometry.place.empty((last - first, self.shape[1]), p.plan_dtype)
         p.core.plan_rows(
             p.geometry.handle, self.a, p.core_reg, self.phi, self.h, first, last, out, p.where
         )
@@ -356,7 +360,7 @@ class OTResult(Result):
     @cached_property
     def plan(self) -> Any:
         n, m = self._plan.shape
-        size = 4 if self._problem.single else 8
+        size = np.dtype(self._problem.plan_dtype).itemsize
         _validate.check_memory(
             n * m * size,
             f"a dense plan ({n} x {m})",
@@ -371,7 +375,7 @@ class OTResult(Result):
         plan, flip = self._plan, self._problem.transposed
         place = self.geometry.place
         n, m = plan.shape[::-1] if flip else plan.shape
-        dtype = np.dtype(np.float32 if self._problem.single else np.float64)
+        dtype = np.dtype(self._problem.plan_dtype)
 
         def product(columns: bool) -> Any:
             def matmat(V: NDArray[Any]) -> Vector:
@@ -512,8 +516,7 @@ class OTResult(Result):
             row = np.repeat(np.arange(n), np.diff(begin))[keep]
             column, value = column[keep], value[keep]
             begin = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
-        dtype = np.float32 if p.single else np.float64
-        P = sp.csr_array((value.astype(dtype), column, begin), shape=(n, m))
+        P = sp.csr_array((value.astype(p.plan_dtype), column, begin), shape=(n, m))
         if p.transposed:
             P = sp.csr_array(P.T)
         return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)

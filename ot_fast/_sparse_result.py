@@ -80,21 +80,19 @@ class SparseResult(Result):
         self._core_potentials = f, g
         self.axis, self.max_nz = axis, max_nz
         n, m = p.geometry.shape
-        lines_are_rows = by_rows != p.transposed
-        dtype = np.float32 if p.single else np.float64
-        parts = ((outcome["val"] * p.mass).astype(dtype), outcome["idx"], outcome["begin"])
-        self._host_plan = (
-            sp.csr_array(parts, shape=(n, m))
-            if lines_are_rows
-            else sp.csr_array(sp.csc_array(parts, shape=(n, m)))
-        )
-        P = self._host_plan.astype(np.float64)
-        rows, cols = np.asarray(P.sum(axis=1)).ravel(), np.asarray(P.sum(axis=0)).ravel()
+        self._lines_are_rows = by_rows != p.transposed
+        begin, idx = outcome["begin"], outcome["idx"]
+        val = (outcome["val"] * p.mass).astype(p.plan_dtype)
+        self._entries = val, idx, begin
+        line = np.repeat(np.arange(len(begin) - 1, dtype=idx.dtype), begin[1:] - begin[:-1])
+        i, j = (line, idx) if self._lines_are_rows else (idx, line)
         a, b = (p.b, p.a) if p.transposed else (p.a, p.b)
+        rows, cols = np.bincount(i, val, n), np.bincount(j, val, m)
         error = max(np.abs(rows - p.mass * a).sum(), np.abs(cols - p.mass * b).sum()) / p.mass
         super().__init__(p, method, tol, float(error), outcome)
-        counts = np.bincount(P.indices, minlength=m) if axis != 1 else np.diff(P.indptr)
-        self.cardinality = int(counts.max())
+        self.cardinality = int(np.bincount(i if axis == 1 else j).max(initial=0))
+        self.value_linear, square = _sums(p.geometry, i, j, val)
+        self.value = self.value_linear + 0.5 * p.reg * square
         self.dual_value = p.cost(outcome["dual_value"])
         history = self.history
         history["reg"] = np.ldexp(history["reg"], self.geometry.exponent) / p.mass
@@ -104,6 +102,12 @@ class SparseResult(Result):
         self.message = self._describe(f"{detail}; raise max_nz" if detail else "")
         if self.converged and self.gap > LOOSE * abs(self.value):
             self.message += f"; the best plan may cost up to {self.gap:.3g} less, see gap"
+
+    @cached_property
+    def _host_plan(self) -> sp.csr_array:
+        if self._lines_are_rows:
+            return sp.csr_array(self._entries, shape=self.geometry.shape)
+        return sp.csr_array(sp.csc_array(self._entries, shape=self.geometry.shape))
 
     @cached_property
     def sparse_plan(self) -> Any:
@@ -135,22 +139,6 @@ class SparseResult(Result):
             k = p.geometry.exponent
             return np.ldexp(f, k).astype(dtype), np.ldexp(g, k).astype(dtype)
 
-    @cached_property
-    def value_linear(self) -> float:
-        P = sp.coo_array(self._host_plan)
-        i, j = P.coords
-        costs = _costs(self.geometry)
-        total = 0.0
-        for k in range(0, P.nnz, PAIRS):
-            part = slice(k, k + PAIRS)
-            total += float(costs(i[part], j[part]) @ P.data[part].astype(np.float64))
-        return total
-
-    @cached_property
-    def value(self) -> float:
-        P = self._host_plan.data.astype(np.float64)
-        return self.value_linear + 0.5 * self.reg * float(P @ P)
-
     @property
     def gap(self) -> float:
         return self.value - self.dual_value
@@ -158,7 +146,7 @@ class SparseResult(Result):
     @cached_property
     def plan(self) -> Any:
         n, m = self.geometry.shape
-        place, size = self.geometry.place, self._host_plan.data.itemsize
+        place, size = self.geometry.place, self._entries[0].itemsize
         _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan", place)
         return place.dense(self.sparse_plan)
 
@@ -184,10 +172,24 @@ class SparseResult(Result):
             f"  value          {self.value:.10g}   <C, P> + reg/2 |P|^2",
             f"  dual_value     {self.dual_value:.10g}   gap {self.gap:.2e}",
             f"  value_linear   {self.value_linear:.10g}   <C, P>",
-            f"  entries        {self._host_plan.nnz}, up to {self.cardinality} a {where}{bound}",
+            f"  entries        {len(self._entries[0])}, up to {self.cardinality} a {where}{bound}",
             f"  marginal_error {self.marginal_error:.2e}",
         ]
         return "\n".join(lines)
+
+
+def _sums(
+    geometry: DenseCost | PointCloud, i: NDArray[Any], j: NDArray[Any], P: NDArray[Any]
+) -> tuple[float, float]:
+    """<C,P> and |P|^2 over entries (i, j, P)."""
+    costs = _costs(geometry)
+    linear = square = 0.0
+    for k in range(0, len(P), PAIRS):
+        part = slice(k, k + PAIRS)
+        values = P[part].astype(np.float64)
+        linear += float(costs(i[part], j[part]) @ values)
+        square += float(values @ values)
+    return linear, square
 
 
 def _costs(geometry: DenseCost | PointCloud) -> Callable[[NDArray[Any], NDArray[Any]], Vector]:

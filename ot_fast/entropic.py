@@ -17,6 +17,7 @@ from ._geometry import DenseCost, PointCloud, as_geometry
 from ._result import OTResult, Plan, Problem
 
 METHODS = ("auto", "newton", "scaling", "log", "sns")
+SMALL_KERNEL = 1 << 22  # bytes
 Vector = NDArray[np.float64]
 
 
@@ -355,7 +356,10 @@ def _column_softmin(p: Problem, f: Vector) -> Vector:
 
 def _stores(p: Problem, size: int) -> bool:
     """Whether a kernel of this size may be kept where Newton gives way to Sinkhorn."""
-    return isinstance(p.geometry, DenseCost) and size < _validate.free_memory(p.geometry.place) // 2
+    if not isinstance(p.geometry, DenseCost):
+        return False
+    # Asking for the free memory takes as long as a pass over a small kernel.
+    return size <= SMALL_KERNEL or size < _validate.free_memory(p.geometry.place) // 2
 
 
 def _extend(p: Problem, phi: Vector, psi: Vector) -> None:

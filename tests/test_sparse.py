@@ -515,6 +515,38 @@ def test_result():
     otf.quadratic(None, None, C, 0.5).plot()
 
 
+@pytest.mark.parametrize("power", [-900, -600, -350, 350, 600, 900])
+@pytest.mark.parametrize("cloud", [False, True])
+def test_costs_whose_squares_leave_float64(power, cloud):
+    # (C, reg) times a power of two is the same problem, wherever squares of costs would end.
+    x, y = clouds(12, 15, 2, 3)
+    C = otf.PointCloud(x, y) if cloud else pairwise(x, y, "sqeuclidean")
+    half = power // 2
+    S = otf.PointCloud(np.ldexp(x, half), np.ldexp(y, half)) if cloud else np.ldexp(C, 2 * half)
+    for solve in (otf.quadratic, lambda *p: otf.sparsity_constrained(*p, 2)):
+        r, s = solve(None, None, C, 0.5), solve(None, None, S, float(np.ldexp(0.5, 2 * half)))
+        assert s.converged
+        np.testing.assert_allclose(s.plan, r.plan, rtol=0, atol=1e-9)
+        got = np.ldexp([s.value, s.dual_value], -2 * half)
+        np.testing.assert_allclose(got, [r.value, r.dual_value], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mass", [1e-90, 1e-40, 1e40, 1e90])
+def test_masses_beyond_float32_with_float32_costs(mass):
+    a, b, C = random_problem(12, 15, seed=4)
+    C = C.astype(np.float32)
+    solves = {
+        "quadratic": lambda w, reg: otf.quadratic(w * a, w * b, C, reg),
+        "bounded": lambda w, reg: otf.sparsity_constrained(w * a, w * b, C, reg, 6),
+        "sinkhorn": lambda w, reg: otf.sinkhorn(w * a, w * b, C, 0.1),
+    }
+    for solve in solves.values():
+        r, s = solve(1.0, 0.5), solve(mass, 0.5 / mass)
+        assert s.converged
+        assert marginal_error(np.asarray(s.plan, np.float64) / mass, a, b) <= 2e-6
+        np.testing.assert_allclose(np.asarray(s.plan, np.float64) / mass, r.plan, atol=1e-5)
+
+
 @pytest.mark.parametrize("limits", [{"max_iter": 0}, {"max_iter": 3}, {"time_limit": 1e-9}])
 def test_limits(limits):
     C = gaussians(100)
