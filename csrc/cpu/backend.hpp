@@ -14,9 +14,9 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/laplacian.hpp"
 #include "core/slack.hpp"
 #include "cpu/dispatch.hpp"
-#include "cpu/laplacian.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace ot::cpu {
