@@ -72,6 +72,7 @@ class Backend {
     kept_product(transposed(T, n, m), true, m, T.nnz, w, out);
   }
 
+  static constexpr index kFactorPays = 150;
   bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
     stop_.store(false, std::memory_order_relaxed);
     return factor_.factor(T, n, m, rows, columns, [this] {
