@@ -475,6 +475,11 @@ def measure(args: argparse.Namespace, result: Row, text: list[str]) -> None:
             lambda: passes(args),
             lambda rows: pass_table(rows, result["limits"]),
         ),
+        "solves": (
+            "solves to the recomputed error 1e-9 (float64), 1e-5 (float32)",
+            lambda: solves(args),
+            table,
+        ),
         "sparse": (
             "sparse plans, and the time of the CPU over theirs",
             lambda: sparse_rows(args, sparse_problems(args.quick)),
@@ -484,11 +489,6 @@ def measure(args: argparse.Namespace, result: Row, text: list[str]) -> None:
             "values and gradients in points, the time of the CPU over theirs, difference from it",
             lambda: gradient_rows(args, gradient_problems(args.quick)),
             gradient_table,
-        ),
-        "solves": (
-            "solves to the recomputed error 1e-9 (float64), 1e-5 (float32)",
-            lambda: solves(args),
-            table,
         ),
     }
     args.out.mkdir(parents=True, exist_ok=True)

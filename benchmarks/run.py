@@ -326,7 +326,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--limit", type=float, help="seconds allowed to one solve")
     parser.add_argument("--solvers", default="", help="entropic, gpu: only solvers that match this")
     parser.add_argument(
-        "--parts", default=".*", help="gpu: only these of passes|sparse|gradients|solves (a regex)"
+        "--parts", default=".*", help="gpu: only these of passes|solves|sparse|gradients (a regex)"
     )
     parser.add_argument(
         "--budget", type=float, help="gpu: seconds after which no other problem is started"

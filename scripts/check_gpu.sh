@@ -3,14 +3,14 @@
 #   build      the CUDA module and the C++ suite, in one tree, for this machine's device
 #   test       the C++ suite on the GPU, the Python tests marked gpu
 #   sanitize   compute-sanitizer over a small run of the C++ suite and of scripts/gpu_small.py
-#   bench      benchmarks.run gpu: passes, sparse plans and gradients beside the CPU, solves
+#   bench      benchmarks.run gpu: passes, solves, sparse plans and gradients beside the CPU
 # Goes on after a failure and says at the end what failed and what each step took. Where commands are
 # cut after some minutes: `check_gpu.sh build test`, then `check_gpu.sh sanitize bench`.
 #
 # Needs nvcc >= 12.8, doctest (DOCTEST_INCLUDE_DIR=folder where it is not installed), and CuPy or
 # PyTorch for the Python part. Without a network, pip builds with what is installed (scikit-build-core,
 # pybind11). OUT=folder takes the logs, the JSON and the tables (default build/gpu-report); a step has
-# STEP_SECONDS (default 400), the benchmark stops by itself after BENCH_SECONDS (default 240).
+# STEP_SECONDS (default 400), the benchmark stops by itself after BENCH_SECONDS (default 280).
 #
 # Usage: scripts/check_gpu.sh [build] [test] [sanitize] [bench]
 set -uo pipefail
@@ -75,7 +75,7 @@ sanitize() {
 }
 
 bench() {
-  step bench python -m benchmarks.run gpu --budget "${BENCH_SECONDS:-240}" --out "$out" ${BENCH_OPTIONS:-}
+  step bench python -m benchmarks.run gpu --budget "${BENCH_SECONDS:-280}" --out "$out" ${BENCH_OPTIONS:-}
   cat "$out"/gpu*.txt 2> /dev/null
 }
 

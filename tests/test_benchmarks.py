@@ -115,10 +115,11 @@ def test_the_small_run_on_the_emulated_device(monkeypatch):
 
 
 def test_every_part_is_written_as_it_is_done(gpu, args, monkeypatch):
-    """A run that is cut leaves the parts before: here the third fails."""
+    """A run that is cut leaves the parts before: here the last fails."""
     limits = {"copy_GBps": 3000.0, "exp_f64_G": 100.0, "exp_f32_G": 1000.0}
     one = {"n": 5000, "d": 0, "dtype": "float64", "exps": "float64", "keep": 0.0, "seconds": 1e-3}
     monkeypatch.setattr(gpu, "passes", lambda args: [one])
+    monkeypatch.setattr(gpu, "solves", lambda args: [])
     monkeypatch.setattr(gpu, "sparse_problems", lambda quick: iter(()))
 
     def fail(args, problems):
@@ -130,6 +131,6 @@ def test_every_part_is_written_as_it_is_done(gpu, args, monkeypatch):
         gpu.measure(args, {"suite": "gpu", "limits": limits}, text)
     result = json.loads((args.out / "gpu-quick.json").read_text())
     assert result["passes"] == [one]
-    assert result["sparse"] == []
+    assert result["rows"] == result["sparse"] == []
     assert "25.0 % of the exp rate" in text[2]
     assert (args.out / "gpu-quick.txt").read_text() == "\n".join(text) + "\n"
