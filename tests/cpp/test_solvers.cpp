@@ -67,6 +67,7 @@ Buffer<double> there(B& be, const Vector& v) {
 template <class B>
 struct Counting : B {
   using B::B;
+  static constexpr index kFactorPays = 150;  // small problems ask for it, too
   bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
     ++factors;
     return B::kept_factor(T, n, m, rows, columns);
