@@ -38,18 +38,18 @@ build() {
   local options=(-C build-dir=$tree -C cmake.define.OT_FAST_CUDA=ON -C cmake.define.OT_FAST_BUILD_TESTS=ON)
   options+=(-C "build.targets=_core;_cuda;ot_tests_gpu")
   [ -z "${DOCTEST_INCLUDE_DIR:-}" ] || options+=(-C "cmake.define.DOCTEST_INCLUDE_DIR=$DOCTEST_INCLUDE_DIR")
-  if python -c 'import scikit_build_core, pybind11, numpy, scipy' 2> /dev/null; then
-    step build pip install -v --no-build-isolation --no-deps -e . "${options[@]}"
+  if python3 -c 'import scikit_build_core, pybind11, numpy, scipy' 2> /dev/null; then
+    step build python3 -m pip install -v --no-build-isolation --no-deps -e . "${options[@]}"
   else
-    step build pip install -v -e '.[test]' "${options[@]}"
+    step build python3 -m pip install -v -e '.[test]' "${options[@]}"
   fi
-  step info python -m ot_fast info
+  step info python3 -m ot_fast info
 }
 
 run_tests() {
   step suite $suite
-  step pytest python -m pytest -q -m gpu tests/test_cuda.py tests/test_torch.py
-  step small python scripts/gpu_small.py
+  step pytest python3 -m pytest -q -m gpu tests/test_cuda.py tests/test_torch.py
+  step small python3 scripts/gpu_small.py
 }
 
 # The tools side by side. What is in managed memory initcheck cannot see: the Python run alone.
@@ -62,20 +62,22 @@ sanitize() {
   local cases="a pass over rows*,too many*,the row sums*,vectors*,candidates*,an approximate factor*,a pass with update*"
   local tool pids=()
   for tool in memcheck racecheck synccheck; do
-    (step "suite-$tool" compute-sanitizer --tool $tool --error-exitcode 1 $suite -tc="$cases"
+    (failed=()
+     step "suite-$tool" compute-sanitizer --tool $tool --error-exitcode 1 $suite -tc="$cases"
      [ ${#failed[@]} = 0 ]) & pids+=($!)
   done
   for tool in memcheck racecheck initcheck; do
-    (step "small-$tool" compute-sanitizer --tool $tool --error-exitcode 1 python scripts/gpu_small.py '^(?!reg)'
+    (failed=()
+     step "small-$tool" compute-sanitizer --tool $tool --error-exitcode 1 python3 scripts/gpu_small.py '^(?!reg)'
      [ ${#failed[@]} = 0 ]) & pids+=($!)
   done
   local pid
-  for pid in "${pids[@]}"; do wait "$pid" || failed+=("sanitize, see above"); done
+  for pid in "${pids[@]}"; do wait "$pid" || failed+=("a sanitizer, see above"); done
   unset PYTORCH_NO_CUDA_MEMORY_CACHING
 }
 
 bench() {
-  step bench python -m benchmarks.run gpu --budget "${BENCH_SECONDS:-280}" --out "$out" ${BENCH_OPTIONS:-}
+  step bench python3 -m benchmarks.run gpu --budget "${BENCH_SECONDS:-280}" --out "$out" ${BENCH_OPTIONS:-}
   cat "$out"/gpu*.txt 2> /dev/null
 }
 
