@@ -1,7 +1,8 @@
 """The one list of benchmark problems.
 
 Every cost is scaled so that its maximum is 1 (except ``assignment``, uniform in [0, 1]), and every
-weight vector sums to 1, so that ``reg`` and ``tol`` mean the same thing in every case.
+weight vector sums to 1, so that ``reg`` and ``tol`` mean the same thing in every case. ``routing``
+is that of its example: a token has mass 1.
 """
 
 from __future__ import annotations
@@ -134,6 +135,14 @@ def colour(n: int, reg: float, dense: bool = True) -> Case:
 
     x, y = pixels("china.jpg"), pixels("flower.jpg")
     return _clouds(f"colour-{n}", uniform(n), uniform(n), x, y, reg, dense)
+
+
+def routing(tokens: int = 4096, experts: int = 64) -> Case:
+    """The router of examples/routing.py: experts of equal capacity, C = -softmax(logits)."""
+    from examples.routing import router
+
+    a, b = np.ones(tokens), np.full(experts, tokens / experts)
+    return Case(f"routing-{tokens}x{experts}", a, b, 0.1, C=-router(tokens, experts))
 
 
 SMALL_REG = 1 / 1200

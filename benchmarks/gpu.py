@@ -1,7 +1,9 @@
-"""The GPU suite: solves at equal recomputed error, and passes against the limits of the device.
+"""The GPU suite: solves at equal recomputed error, passes against the limits of the device, sparse
+plans and gradients beside the CPU backend on the same machine.
 
 Everything lives on the device before the clock starts, in PyTorch tensors; a clock stops when the
-device is idle. Peers that are not installed, or that fail, are rows with a reason.
+device is idle. Peers that are not installed, or that fail, are rows with a reason. What is compared
+with the CPU runs through one code with the name of the device, "cuda" or "cpu".
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ import argparse
 import importlib
 import json
 import math
+import re
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 import ot_fast as otf
 
@@ -26,22 +31,28 @@ SIZES = (5_000, 10_000, 50_000)
 REGS = (1e-2, 1e-3, 1e-4)
 TOLS = (1e-9, 1e-5)  # the second is what float32 peers can reach
 DENSE_MOST = 40_000  # points whose dense float64 cost fits beside a plan
+MAX_NZ = (2, 4, 16, None)  # None: quadratic
+BESIDE = ("cuda", "cpu")
+LONG = 10.0  # seconds from which on one run is enough
+LIMIT = 60.0  # seconds allowed to one solve, by default
 Row = dict[str, Any]
 Potentials = tuple[Any, Any]
 
 
 class Device:
-    """One case on the device."""
+    """One case on a device: in PyTorch tensors, and on "cpu" in NumPy arrays."""
 
-    def __init__(self, case: Case, dtype: str) -> None:
+    def __init__(self, case: Case, dtype: str, device: str = "cuda") -> None:
+        self.case, self.dtype, self.device, self.limit = case, dtype, device, LIMIT
+        parts = {k: getattr(case, k) for k in ("a", "b", "C", "x", "y")}
+        self.parts = {k: self.put(v) for k, v in parts.items() if v is not None}
+
+    def put(self, array: Any) -> Any:
+        if self.device == "cpu":
+            return np.asarray(array, self.dtype)
         import torch
 
-        self.case, self.dtype = case, dtype
-        self.parts = {
-            k: torch.as_tensor(v, dtype=getattr(torch, dtype), device="cuda")
-            for k in ("a", "b", "C", "x", "y")
-            if (v := getattr(case, k)) is not None
-        }
+        return torch.as_tensor(array, dtype=getattr(torch, self.dtype), device=self.device)
 
     def __getattr__(self, name: str) -> Any:
         return self.parts.get(name)
@@ -51,8 +62,9 @@ def ours(method: str) -> Callable[..., Any]:
     def solve(d: Device, setting: float, most: int) -> Potentials:
         C = d.C if d.C is not None else otf.PointCloud(d.x, d.y)
         r = otf.sinkhorn(
-            d.a, d.b, C, d.case.reg, method=method, tol=setting, max_iter=most, on_fail="ignore"
-        )
+            d.a, d.b, C, d.case.reg, method=method, tol=setting, max_iter=most,
+            time_limit=d.limit, on_fail="ignore",
+        )  # fmt: skip
         return r.potentials
 
     return solve
@@ -109,14 +121,47 @@ SOLVERS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...], str]] = {
 }
 
 
-def timed(solve: Callable[[], Any]) -> tuple[float, Any]:
-    import torch
+def wait(device: str) -> None:
+    """Until the device is idle."""
+    if device == "cuda":
+        import torch
 
-    torch.cuda.synchronize()
+        torch.cuda.synchronize()
+
+
+def timed(solve: Callable[[], Any], device: str = "cuda") -> tuple[float, Any]:
+    wait(device)
     start = time.perf_counter()
     answer = solve()
-    torch.cuda.synchronize()
+    wait(device)
     return time.perf_counter() - start, answer
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], repeats: int) -> tuple[Row, Row]:
+    """Seconds and the last answer of every device, A B A B; the first call warms up, if short."""
+    answers, seconds = {}, {}
+    for device, call in calls.items():
+        took, answers[device] = timed(call, device)
+        seconds[device] = [took] if took > LONG else []
+    slow = {device for device, took in seconds.items() if took}
+    for _ in range(repeats):
+        for device, call in calls.items():
+            if device not in slow:
+                took, answers[device] = timed(call, device)
+                seconds[device].append(took)
+    return seconds, answers
+
+
+def threads_on(device: str, threads: int) -> Row:
+    return {"threads": threads} if device == "cpu" else {}
+
+
+def in_time(args: argparse.Namespace) -> bool:
+    """Whether another problem may start; what is left out is said."""
+    args.complete = time.monotonic() < args.until
+    if not args.complete:
+        print("out of time: the rest is left out", file=sys.stderr)
+    return bool(args.complete)
 
 
 def error_of(d: Device, answer: Any) -> float:
@@ -125,7 +170,7 @@ def error_of(d: Device, answer: Any) -> float:
 
     a, b = (v.double() / v.double().sum() for v in (d.a, d.b))
     n, m = len(a), len(b)
-    col = torch.zeros(m, dtype=torch.float64, device="cuda")
+    col = torch.zeros(m, dtype=torch.float64, device=a.device)
     rows = []
     step = max(1, 2**27 // m)
     for i in range(0, n, step):
@@ -171,6 +216,8 @@ def solves(args: argparse.Namespace) -> list[Row]:
             if dense and n > DENSE_MOST:
                 continue
             for reg in REGS:
+                if not in_time(args):
+                    return rows
                 rows += one_problem(args, partial(cases.gauss, n, reg, dense=dense))
     return rows
 
@@ -180,16 +227,21 @@ def one_problem(args: argparse.Namespace, build: cases.Build) -> list[Row]:
     rows = []
     for dtype, tol in zip(("float64", "float32"), TOLS, strict=True):
         d = Device(case, dtype)
+        d.limit = args.limit or LIMIT
         ready: list[tuple[Row, Callable[..., Any]]] = []
         for name, (solve, package, dtypes, needs) in SOLVERS.items():
-            if dtype not in dtypes or (needs and getattr(case, needs) is None):
+            if (
+                not re.search(args.solvers, name)
+                or dtype not in dtypes
+                or (needs and getattr(case, needs) is None)
+            ):
                 continue
             row: Row = {"case": case.name, "n": len(case.a), "reg": case.reg, "solver": name}
             row |= {"dtype": dtype, "tol": tol, "seconds": []}
             try:
                 importlib.import_module(package)
                 solve(d, 1e-2, 5)  # compilation apart
-                row |= calibrated(d, solve, tol, args.limit or 60.0)
+                row |= calibrated(d, solve, tol, d.limit)
             except Exception as reason:  # a peer may fail in any way: the row says how
                 row |= {"status": f"{type(reason).__name__}: {reason}"[:120], "error": math.nan}
             print(f"{case.name} {reg_text(case)} {dtype} {name}: {row['status']}", file=sys.stderr)
@@ -201,6 +253,106 @@ def one_problem(args: argparse.Namespace, build: cases.Build) -> list[Row]:
                 seconds, _answer = timed(partial(solve, d, row["setting"], 10**6))
                 row["seconds"].append(seconds)
         del d
+    return rows
+
+
+def sparse_problems(quick: bool) -> Iterator[tuple[Case, int]]:
+    """Case, and the axis along which at most k entries are allowed."""
+    for n in (1000,) if quick else (1000, 5000):
+        yield cases.gauss(n, 0.1), 0
+    yield cases.routing(), 1
+
+
+def sparse_plan(d: Device, k: int | None, axis: int, threads: int) -> Any:
+    options = {"on_fail": "ignore", "time_limit": d.limit, **threads_on(d.device, threads)}
+    if k is None:
+        return otf.quadratic(d.a, d.b, d.C, d.case.reg, **options)
+    return otf.sparsity_constrained(d.a, d.b, d.C, d.case.reg, k, axis=axis, **options)
+
+
+def sparse_figures(case: Case, axis: int, r: Any) -> Row:
+    """Recomputed in NumPy from the plan; the gap to the dual value that the solver states."""
+    plan = r.plan if isinstance(r.plan, np.ndarray) else r.plan.cpu().numpy()
+    rows, cols = abs(plan.sum(1) - case.a).sum(), abs(plan.sum(0) - case.b).sum()
+    value = float((plan * case.C).sum() + case.reg / 2 * (plan * plan).sum())
+    return {
+        "error": float(max(rows, cols) / case.a.sum()),
+        "cardinality": int((plan > 0).sum(axis).max()),
+        "value": value,
+        "gap": value - r.dual_value,
+    }
+
+
+def sparse_rows(
+    args: argparse.Namespace,
+    problems: Iterator[tuple[Case, int]],
+    devices: Sequence[str] = BESIDE,
+) -> list[Row]:
+    rows: list[Row] = []
+    for case, axis in problems:
+        on = {device: Device(case, "float64", device) for device in devices}
+        for d in on.values():
+            d.limit = args.limit or LIMIT
+        for k in MAX_NZ:
+            if not in_time(args):
+                return rows
+            calls = {
+                device: partial(sparse_plan, d, k, axis, args.threads) for device, d in on.items()
+            }
+            seconds, answers = in_turn(calls, args.repeats or 3)
+            for device in devices:
+                row: Row = {"case": case.name, "axis": axis, "max_nz": k, "device": device}
+                row |= {"seconds": seconds[device], "n_iter": answers[device].n_iter}
+                row |= {"status": answers[device].status.value}
+                rows.append(row | sparse_figures(case, axis, answers[device]))
+            print(f"{case.name} {k or 'quadratic'}: done", file=sys.stderr)
+    return rows
+
+
+def gradient_problems(quick: bool) -> Iterator[Case]:
+    for n, d in ((1000, 2),) if quick else ((1000, 2), (5000, 2), (5000, 64), (20_000, 3)):
+        yield cases.gauss(n, 1e-2, d=d, dense=False)
+
+
+def gradient_rows(
+    args: argparse.Namespace, problems: Iterator[Case], devices: Sequence[str] = BESIDE
+) -> list[Row]:
+    """Value and gradients in x and y, forward and backward through PyTorch."""
+    import torch
+
+    import ot_fast.torch as layers
+
+    losses = {"entropic_cost": layers.sinkhorn_clouds, "monge_gap": layers.monge_gap}
+    rows: list[Row] = []
+    for case in problems:
+        on = {
+            device: [torch.as_tensor(v, device=device).requires_grad_() for v in (case.x, case.y)]
+            for device in devices
+        }
+        for name, loss in losses.items():
+
+            def run(device: str, loss: Any = loss, on: Any = on, reg: float = case.reg) -> Any:
+                points = on[device]
+                for v in points:
+                    v.grad = None
+                value = loss(*points, reg=reg, tol=1e-9, **threads_on(device, args.threads))
+                value.backward()
+                return [value.detach().cpu().numpy(), *(v.grad.cpu().numpy() for v in points)]
+
+            if not in_time(args):
+                return rows
+            calls = {device: partial(run, device) for device in devices}
+            seconds, answers = in_turn(calls, args.repeats or 3)
+            want = answers[devices[-1]]
+            for device in devices:
+                away = [
+                    float(abs(v - w).max() / abs(w).max())
+                    for v, w in zip(answers[device], want, strict=True)
+                ]
+                row: Row = {"case": case.name, "d": case.x.shape[1], "loss": name}  # type: ignore[union-attr]
+                row |= {"device": device, "seconds": seconds[device], "value": float(want[0])}
+                rows.append(row | {"value_away": away[0], "gradient_away": max(away[1:])})
+            print(f"{case.name} {name}: done", file=sys.stderr)
     return rows
 
 
@@ -263,6 +415,39 @@ def pass_table(rows: list[Row], limits: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def beside_table(rows: list[Row], same: Sequence[str], text: Callable[[Row], str]) -> str:
+    """Rows with the time of the last device of the same problem over theirs."""
+    lines = []
+    for row in rows:
+        last = [r for r in rows if all(r[k] == row[k] for k in same)][-1]
+        mine, other = (statistics.median(r["seconds"]) for r in (row, last))
+        row["ratio"] = other / mine
+        what = " ".join(f"{row[k] if row[k] is not None else 'quadratic':>14}" for k in same)
+        lines.append(
+            f"{what} {row['device']:>5} {1e3 * mine:10.2f} ms {row['ratio']:8.2f}x  {text(row)}"
+        )
+    return "\n".join(lines)
+
+
+def sparse_table(rows: list[Row]) -> str:
+    return beside_table(
+        rows,
+        ("case", "max_nz"),
+        lambda r: (
+            f"error {r['error']:8.1e}  entries {r['cardinality']:5}  "
+            f"gap {r['gap'] / abs(r['value']):8.1e} of the value"
+        ),
+    )
+
+
+def gradient_table(rows: list[Row]) -> str:
+    return beside_table(
+        rows,
+        ("case", "loss"),
+        lambda r: f"value {r['value_away']:8.1e}  gradient {r['gradient_away']:8.1e} away",
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     found = otf.info()["cuda"]
     if found["reason"]:
@@ -270,21 +455,50 @@ def run(args: argparse.Namespace) -> None:
     from ot_fast._arrays import LIBRARIES, Cuda
     from ot_fast._backends import cuda
 
+    args.until = time.monotonic() + (args.budget or math.inf)
     limits = cuda().limits(Cuda(LIBRARIES["torch"], 0).where())
     machine = report.machine(args.threads) | {"gpu": found["devices"][0]}
+    result: Row = {"suite": "gpu", "machine": machine, "limits": limits}
     text = [
         f"{machine['gpu']}, {machine['date']}",
         ", ".join(f"{name} {value:.4g}" for name, value in limits.items()),
     ]
-    measured = passes(args)
-    text += ["", "fused passes", pass_table(measured, limits)]
-    rows = solves(args)
-    text += ["", "solves to the recomputed error 1e-9 (float64), 1e-5 (float32)", table(rows)]
-    result = {"suite": "gpu", "machine": machine, "limits": limits, "passes": measured}
+    measure(args, result, text)
+    print("\n".join(text))
+
+
+def measure(args: argparse.Namespace, result: Row, text: list[str]) -> None:
+    """Every part asked for; what there is is written after each, so that a cut run leaves it."""
+    parts: dict[str, tuple[str, Callable[[], list[Row]], Callable[[list[Row]], str]]] = {
+        "passes": (
+            "fused passes",
+            lambda: passes(args),
+            lambda rows: pass_table(rows, result["limits"]),
+        ),
+        "solves": (
+            "solves to the recomputed error 1e-9 (float64), 1e-5 (float32)",
+            lambda: solves(args),
+            table,
+        ),
+        "sparse": (
+            "sparse plans, and the time of the CPU over theirs",
+            lambda: sparse_rows(args, sparse_problems(args.quick)),
+            sparse_table,
+        ),
+        "gradients": (
+            "values and gradients in points, the time of the CPU over theirs, difference from it",
+            lambda: gradient_rows(args, gradient_problems(args.quick)),
+            gradient_table,
+        ),
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / ("gpu-quick" if args.quick else "gpu")
-    stem.with_suffix(".json").write_text(
-        json.dumps(report._finite(result | {"rows": rows}), indent=1) + "\n"
-    )
-    stem.with_suffix(".txt").write_text("\n".join(text) + "\n")
-    print("\n".join(text))
+    args.complete = True
+    for name, (title, rows, lines) in parts.items():
+        if not re.fullmatch(args.parts, name):
+            continue
+        found = rows()
+        text += ["", title, lines(found)]
+        result |= {"rows" if name == "solves" else name: found, "complete": args.complete}
+        stem.with_suffix(".json").write_text(json.dumps(report._finite(result), indent=1) + "\n")
+        stem.with_suffix(".txt").write_text("\n".join(text) + "\n")

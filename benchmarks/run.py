@@ -324,7 +324,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--tol", type=float, help="target L1 marginal error")
     parser.add_argument("--limit", type=float, help="seconds allowed to one solve")
-    parser.add_argument("--solvers", default="", help="entropic, memory, large: regex of names")
+    parser.add_argument("--solvers", default="", help="entropic, memory, large, gpu: regex of names")
+    parser.add_argument(
+        "--parts", default=".*", help="gpu: only these of passes|solves|sparse|gradients (a regex)"
+    )
+    parser.add_argument(
+        "--budget", type=float, help="gpu: seconds after which no other problem is started"
+    )
     parser.add_argument("--repeats", type=int, help="most repeats of one solve (7, quick: 3)")
     args = parser.parse_args(argv)
     if args.suite not in RUNS:

@@ -69,6 +69,7 @@ concept Backend = requires(B be, const Geometry& geo, const Pass& p, const Kerne
   // out = the columns' part of its inverse times (0, y).
   { be.kept_factor(kept, n, n, in, in) } -> std::same_as<bool>;
   { be.kept_solve(n, n, in, out) };
+  { B::kFactorPays } -> std::convertible_to<index>;  // CG iterations without a factor that cost as much as one
   // Zeroes all but the `count` largest entries; returns the least one that stays
   // (the threshold where all do).
   { be.kept_largest(kept, n) } -> std::same_as<double>;

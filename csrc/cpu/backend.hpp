@@ -14,9 +14,9 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/laplacian.hpp"
 #include "core/slack.hpp"
 #include "cpu/dispatch.hpp"
-#include "cpu/laplacian.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace ot::cpu {
@@ -72,6 +72,7 @@ class Backend {
     kept_product(transposed(T, n, m), true, m, T.nnz, w, out);
   }
 
+  static constexpr index kFactorPays = 150;
   bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
     stop_.store(false, std::memory_order_relaxed);
     return factor_.factor(T, n, m, rows, columns, [this] {

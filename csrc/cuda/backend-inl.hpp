@@ -12,6 +12,8 @@ inline constexpr index kPiece = index{1} << 34;
 inline constexpr index kMostParts = 64;  // chunks of a vector, and of rows where columns are folded
 
 inline index ceil_div(index n, index k) { return (n + k - 1) / k; }
+// Entries of C that take as long as a row of it: 16 coordinates of points, as an exponential.
+inline index row_work(const Geometry& g) { return g.m * (1 + (g.kind == Kind::points ? g.d : 0) / 16); }
 
 // ---------------------------------------------------------------- geometry
 
@@ -89,10 +91,10 @@ struct BackendOn<Device>::Tiling {
 
 template <class Device>
 auto BackendOn<Device>::tiling(const Geometry& g) const -> Tiling {
-  return tiling(g.n, g.m, g.kind == Kind::points && g.d >= 8);
+  return tiling(g.n, g.m, g.kind == Kind::points && g.d >= 8, row_work(g));
 }
 template <class Device>
-auto BackendOn<Device>::tiling(index n, index m, bool deep) const -> Tiling {
+auto BackendOn<Device>::tiling(index n, index m, bool deep, index work) const -> Tiling {
   const int most = device_.threads();
   Tiling t{16, 1, most, 1, 0, 0, 0};
   // Coordinates of y are read once for R rows: worth more blocks where points have many.
@@ -100,7 +102,7 @@ auto BackendOn<Device>::tiling(index n, index m, bool deep) const -> Tiling {
   while (t.width() < m && t.blocks < device_.blocks()) t.blocks *= 2;
   t.threads = static_cast<int>(std::min<index>(most, ceil_div(ceil_div(m, t.K * t.blocks), kWarp) * kWarp));
   const index at_once = static_cast<index>(device_.at_once(t.blocks)) * (t.blocks > 1 ? 1 : most / t.threads);
-  const index piece = std::min(n, kPiece / std::max<index>(m, 1) + 1);
+  const index piece = std::min(n, kPiece / std::max<index>(work, 1) + 1);
   t.rows = ceil_div(ceil_div(piece, at_once), t.R) * t.R;
   t.piece = t.rows * ceil_div(piece, t.rows);
   t.teams = ceil_div(n, t.rows);
@@ -145,8 +147,8 @@ void BackendOn<Device>::sweep(const Tiling& t, index n, index m, At at, const Ke
 // run(first, last) over rows, with a look at Ctrl-C in between.
 template <class Device>
 template <class F>
-void BackendOn<Device>::by_pieces(index n, index m, F&& run) {
-  const index piece = kPiece / std::max<index>(m, 1) + 1;
+void BackendOn<Device>::by_pieces(index n, index work, F&& run) {
+  const index piece = kPiece / std::max<index>(work, 1) + 1;
   for (index first = 0; first < n; first += piece) {
     run(first, std::min(n, first + piece));
     if (piece < n) device_.wait();
@@ -165,7 +167,7 @@ void BackendOn<Device>::row_sums(const Geometry& geo, const Pass& p) {
   with_costs(geo, [&](auto costs) {
     using Costs = decltype(costs(0));
     const auto exponent = exponent_of(costs(0), geo, p.reg, h_.data());
-    by_pieces(geo.n, geo.m, [&](index first, index last) {
+    by_pieces(geo.n, row_work(geo), [&](index first, index last) {
       device_.launch(by_rows(last - first),
                      RowSums<Costs>{exponent, {first, last, 0}, geo.m, p.phi, p.row, p.cost, p.update, p.damp});
     });
@@ -324,6 +326,43 @@ void BackendOn<Device>::transpose(const Kept& T, index n, index m) {
                                           grown(col_val_, T.nnz)});
 }
 
+// Eliminations follow one another: the host's work. What products with T' read is what goes there, so that columns
+// come first: the factor is that of T'.
+template <class Device>
+bool BackendOn<Device>::kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
+  transpose(T, n, m);
+  host_.begin.reserve(m + 1);
+  host_.row.reserve(T.nnz);
+  host_.val.reserve(T.nnz);
+  host_.diagonal.reserve(m + n);
+  const auto fetch = [&]<class V>(V* to, const V* from, index count) {
+    if (count > 0) device_.download(to, from, count * static_cast<index>(sizeof(V)));
+    device_.look();
+  };
+  fetch(host_.begin.data(), col_begin_.data(), m + 1);
+  fetch(host_.row.data(), col_row_.data(), T.nnz);
+  fetch(host_.val.data(), col_val_.data(), T.nnz);
+  fetch(host_.diagonal.data(), columns, m);
+  fetch(host_.diagonal.data() + m, rows, n);
+  Kept transposed;
+  transposed.nnz = T.nnz;
+  transposed.idx = host_.row.data();
+  transposed.val = host_.val.data();
+  transposed.begin = host_.begin.data();
+  transposed.end = host_.begin.data() + 1;
+  return factor_.factor(transposed, m, n, host_.diagonal.data(), host_.diagonal.data() + m, [this] { device_.look(); });
+}
+// Through pinned memory: two copies at the speed of the bus, and one wait.
+template <class Device>
+void BackendOn<Device>::kept_solve(index n, index m, const double* y, double* out) {
+  double* x = device_.template staging<double>(m + n);
+  read(m, y, x);
+  std::fill_n(x + m, n, 0.0);
+  factor_.solve(x);
+  write(m, x, out);
+  device_.look();
+}
+
 template <class Device>
 double BackendOn<Device>::kept_largest(const Kept& T, index count) {
   if (count >= T.nnz) return T.threshold;
@@ -349,7 +388,9 @@ void BackendOn<Device>::build_kernel(const Geometry& geo, double reg, const doub
     using Term = PlanTerm<decltype(costs(0))>;
     const Term term{exponent_of(costs(0), geo, reg, h), phi, nullptr, nullptr, nullptr};
     const auto fill = [&]<class T>(T*) {
-      T* to = reinterpret_cast<T*>(grown(K.data, K.n * K.m * static_cast<index>(sizeof(T))));
+      const index bytes = K.n * K.m * static_cast<index>(sizeof(T));
+      if (K.data.size() < bytes) K.data = {}, K.data = buffer<char>(bytes);  // no more than it takes
+      T* to = reinterpret_cast<T*>(K.data.data());
       device_.launch(by_rows(geo.n), Fill<Term, T>{term, 0, geo.n, geo.m, geo.m, geo.m, to});
     };
     if (precision == Precision::f32) fill(static_cast<float*>(nullptr));
@@ -360,7 +401,7 @@ void BackendOn<Device>::build_kernel(const Geometry& geo, double reg, const doub
 
 template <class Device>
 void BackendOn<Device>::kernel_pass(const Kernel& K, const KernelPass& p) {
-  const Tiling t = tiling(K.n, K.m, false);
+  const Tiling t = tiling(K.n, K.m, false, K.m);
   const auto run = [&]<class TK, class TE>() {
     using Source = StoredSource<TK, TE>;
     Source all{{reinterpret_cast<const TK*>(K.data.data()), K.m}, p.q, p.target, p.a, p.u, p.row};
@@ -632,8 +673,9 @@ double BackendOn<Device>::copy_rate() {
   for_each(size, Scale{from.data(), 0.0, from.data()});
   double best = 0;
   for (int k = 0; k < 7; ++k) {
-    const double s = device_.seconds([&] { for_each(size, Scale{from.data(), 1.0, to.data()}); });
-    best = std::max(best, 16.0 * static_cast<double>(size) / s * 1e-9);
+    const double kernel = device_.seconds([&] { for_each(size, Scale{from.data(), 1.0, to.data()}); });
+    const double driver = device_.seconds([&] { device_.upload(to.data(), from.data(), 8 * size); });
+    best = std::max(best, 16.0 * static_cast<double>(size) / std::min(kernel, driver) * 1e-9);
   }
   return best;
 }

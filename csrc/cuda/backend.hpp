@@ -21,6 +21,7 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
+#include "core/laplacian.hpp"
 #include "core/slack.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/slack.hpp"
@@ -61,9 +62,11 @@ class BackendOn {
   void kept_apply(const Kept& T, index n, const double* x, double* out);
   void kept_apply_transposed(const Kept& T, index n, index m, const double* y, double* out);
   void kept_diagonal(const Kept& T, index n, index m, const double* w, double* out);
-  // Eliminations follow one another: there is no factor here.
-  bool kept_factor(const Kept&, index, index, const double*, const double*) { return false; }
-  void kept_solve(index, index, const double*, double*) {}
+  // On the host, where the entries go once; y and what comes of it go there and back. An iteration takes tens of
+  // microseconds, a factor one for every entry: it is for what diagonal scaling does not solve.
+  static constexpr index kFactorPays = 450;
+  bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns);
+  void kept_solve(index n, index m, const double* y, double* out);
   double kept_largest(const Kept& T, index count);
   // The entries as one list: offset (n) of every row, column and value (nnz).
   void collect(const Kept& T, index n, index* offset, std::int32_t* column, double* val);
@@ -136,10 +139,10 @@ class BackendOn {
   void kept_product(const index* begin, const index* end, const std::int32_t* idx, const double* val, const double* x,
                     index n, bool squared, double* out);
   template <class F>
-  void by_pieces(index n, index m, F&& run);
+  void by_pieces(index n, index work, F&& run);
   Tiling tiling(const Geometry& geo) const;
-  Tiling tiling(index n, index m, bool deep) const;
-  Shape over(index n) const;  // a thread an element
+  Tiling tiling(index n, index m, bool deep, index work) const;  // of a row: row_work
+  Shape over(index n) const;                                     // a thread an element
   Shape by_rows(index n) const;
   template <class T>
   T* grown(Buffer<T>& b, index n) {
@@ -157,6 +160,12 @@ class BackendOn {
   Buffer<std::uint32_t> keys_;
   Buffer<Placed> entries_;
   std::function<void(const LineView&, double*)> lines_;
+  Laplacian factor_;
+  struct {  // on the host: the columns of T, and the diagonal of (columns, rows)
+    Buffer<index> begin;
+    Buffer<std::int32_t> row;
+    Buffer<double> val, diagonal;
+  } host_;
   bool transposed_ = false;
   index kept_n_ = 0, kept_m_ = 0, kept_capacity_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -79,6 +80,54 @@ __global__ void __launch_bounds__(kMaxThreads) probe() {}
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
+// Clusters that run side by side: they live within a part of the device, whose multiprocessors need not be a
+// multiple of theirs. 0 where a part (of a shared device) is too small for one.
+int clusters_at_once(int blocks, const Limits& l) {
+  cudaLaunchConfig_t config{};
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
+  config.gridDim = static_cast<unsigned>(blocks * l.processors);
+  config.blockDim = static_cast<unsigned>(l.threads);
+  config.dynamicSmemBytes = static_cast<std::size_t>(kMostShared * l.threads);
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  int count = 0;
+  check(cudaOccupancyMaxActiveClusters(&count, probe, &config), "cudaOccupancyMaxActiveClusters");
+  return count;
+}
+
+Limits ask(int device) {
+  Limits l;
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+    return value;
+  };
+  l.processors = l.at_once[1] = attribute(cudaDevAttrMultiProcessorCount);
+  l.pools = attribute(cudaDevAttrMemoryPoolsSupported) != 0;
+  const int shared = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  while (l.threads * kMostShared + (8 << 10) > shared) l.threads /= 2;  // and 8 KB for exchanges
+  // Clusters, where the device has them (on sm_120 fewer multiprocessors gain less) and this code was
+  // compiled for them: code for an older device, translated by the driver, knows only blocks.
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor);
+  cudaFuncAttributes compiled;
+  check(cudaFuncGetAttributes(&compiled, probe), "cudaFuncGetAttributes");
+  if (compiled.ptxVersion < 90 || (major != 9 && major != 10)) return l;
+  check(cudaFuncSetAttribute(probe, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostShared * l.threads),
+        "cudaFuncSetAttribute");
+  while (l.blocks < kMaxBlocks && (l.at_once[2 * l.blocks] = clusters_at_once(2 * l.blocks, l)) > 0) l.blocks *= 2;
+  return l;
+}
+
+const Limits& limits_of(int device) {
+  static std::mutex mutex;
+  static std::map<int, Limits> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = known.find(device);
+  return found != known.end() ? found->second : known.emplace(device, ask(device)).first->second;
+}
+
 }  // namespace
 
 OnDevice::OnDevice(int device) : device_(device) {
@@ -94,17 +143,15 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
       allocator_(std::move(allocator)),
       poll_(std::move(poll)),
       looked_(std::chrono::steady_clock::now()) {
-  int major = 0, shared = 0, device = 0;
+  // A solve waits for numbers, which ends a capture.
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream_of(stream_), &capture), "cudaStreamIsCapturing");
+  if (capture != cudaStreamCaptureStatusNone)
+    throw Error(
+        "CUDA: the stream is being captured to a graph, where a solve cannot wait; call it outside the capture");
+  int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-  while (threads_ * kMostShared + (8 << 10) > shared) threads_ /= 2;  // and 8 KB for exchanges
-  // Clusters, where the device has them (on sm_120 fewer multiprocessors gain less) and this code was
-  // compiled for them: code for an older device, translated by the driver, knows only blocks.
-  cudaFuncAttributes compiled;
-  check(cudaFuncGetAttributes(&compiled, probe), "cudaFuncGetAttributes");
-  blocks_ = compiled.ptxVersion >= 90 && (major == 9 || major == 10) ? kMaxBlocks : 1;
+  limits_ = limits_of(device);
 }
 
 Gpu::~Gpu() {
@@ -120,26 +167,6 @@ Gpu::~Gpu() {
   (void)cudaGetLastError();
 }
 
-// Clusters live within a part of the device, whose multiprocessors need not be a multiple of theirs.
-int Gpu::at_once(int blocks) {
-  int& count = clusters_[blocks];
-  if (blocks == 1) count = processors_;
-  if (count > 0) return count;
-  cudaLaunchConfig_t config{};
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
-  config.gridDim = static_cast<unsigned>(blocks * processors_);
-  config.blockDim = static_cast<unsigned>(threads_);
-  config.dynamicSmemBytes = static_cast<std::size_t>(kMostShared * threads_);
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  check(cudaFuncSetAttribute(probe, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostShared * threads_),
-        "cudaFuncSetAttribute");
-  check(cudaOccupancyMaxActiveClusters(&count, probe, &config), "cudaOccupancyMaxActiveClusters");
-  return count = std::max(count, 1);
-}
-
 std::pair<std::size_t, std::size_t> Gpu::memory_info() const {
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
@@ -149,12 +176,13 @@ std::pair<std::size_t, std::size_t> Gpu::memory_info() const {
 void* Gpu::allocate(std::size_t bytes) {
   if (allocator_.allocate) return allocator_.allocate(bytes);
   void* data = nullptr;
-  check(cudaMallocAsync(&data, bytes, stream_of(stream_)), "cudaMallocAsync", bytes);
+  if (limits_.pools) check(cudaMallocAsync(&data, bytes, stream_of(stream_)), "cudaMallocAsync", bytes);
+  else check(cudaMalloc(&data, bytes), "cudaMalloc", bytes);
   return data;
 }
 void Gpu::release(void* data) noexcept {
   if (allocator_.release) return allocator_.release(data);
-  const cudaError_t code = outlives_ ? cudaFree(data) : cudaFreeAsync(data, stream_of(stream_));
+  const cudaError_t code = outlives_ || !limits_.pools ? cudaFree(data) : cudaFreeAsync(data, stream_of(stream_));
   if (code != cudaSuccess) (void)cudaGetLastError();
 }
 
@@ -164,9 +192,10 @@ void* Gpu::pinned(std::size_t bytes) {
       wait();
       Pinned::instance().give(pinned_, pinned_bytes_);
       pinned_ = nullptr;
+      pinned_bytes_ = 0;
     }
+    pinned_ = Pinned::instance().take(bytes);
     pinned_bytes_ = bytes;
-    pinned_ = Pinned::instance().take(pinned_bytes_);
   }
   return pinned_;
 }

@@ -39,6 +39,7 @@ struct DeviceTeam {
       if constexpr (K > 0) {
         __pipeline_commit();
         __pipeline_wait_prior(0);
+        asm volatile("" ::: "memory");  // the wait itself does not keep the compiler from reading ahead of it
       }
     }
     T* mine;
@@ -201,7 +202,7 @@ void Gpu::launch(const Shape& shape, const Body& body) {
   if constexpr (requires { Body::kShared; }) {
     config.dynamicSmemBytes = Body::kShared * static_cast<std::size_t>(shape.threads);
     // The most that any launch asks for: others may be launching the same kernel.
-    check(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, Body::kShared * threads_),
+    check(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, Body::kShared * limits_.threads),
           "cudaFuncSetAttribute");
   }
   if (shape.blocks > 1) {

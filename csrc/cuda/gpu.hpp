@@ -49,6 +49,14 @@ class OnDevice {
   int device_, before_ = -1;
 };
 
+// What a device can run, asked for once.
+struct Limits {
+  int processors = 0;
+  int threads = kMaxThreads, blocks = 1;  // most of a block, and of a team
+  int at_once[kMaxBlocks + 1] = {};       // teams of 1, 2, 4 .. blocks that run side by side
+  bool pools = false;                     // cudaMallocAsync
+};
+
 class Gpu final : public Memory {
  public:
   using Guard = OnDevice;
@@ -63,10 +71,10 @@ class Gpu final : public Memory {
   void* allocate(std::size_t bytes) override;
   void release(void* data) noexcept override;
 
-  int processors() const { return processors_; }
-  int threads() const { return threads_; }
-  int blocks() const { return blocks_; }
-  int at_once(int blocks);
+  int processors() const { return limits_.processors; }
+  int threads() const { return limits_.threads; }
+  int blocks() const { return limits_.blocks; }
+  int at_once(int blocks) const { return limits_.at_once[blocks]; }
 
   template <class Body>
   void launch(const Shape& shape, const Body& body);
@@ -101,8 +109,7 @@ class Gpu final : public Memory {
   Allocator allocator_;
   std::function<bool()> poll_;
   std::chrono::steady_clock::time_point looked_{};
-  int processors_ = 0, threads_ = kMaxThreads, blocks_ = 1;
-  int clusters_[kMaxBlocks + 1] = {};  // of so many blocks at once, once asked for
+  Limits limits_;
   void* pinned_ = nullptr;
   std::size_t pinned_bytes_ = 0;
   void* timer_[2] = {};

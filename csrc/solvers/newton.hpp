@@ -174,7 +174,8 @@ class Newton : Sinkhorn<B> {
 
   // step = (H + mu diag(c))^-1 (b - c) to a relative residual, clipped; returns <b - c, step>.
   // `rounding` of c and T keeps H definite where rows and columns match one to one. Diagonal
-  // preconditioning, and where that takes long an approximate factor of the plan's graph.
+  // preconditioning, and where that takes long an approximate factor of the plan's graph; another one where
+  // that has grown stale.
   double solve_newton(const Kept& T, double error, double rounding) {
     const double *a = p_.a, *b = p_.b, *col = col_.data(), *inverse_a = inverse_a_.data();
     double *x = step_.data(), *r = residual_.data(), *d = direction_.data(), *q = product_.data(), *z = scaled_.data();
@@ -193,7 +194,7 @@ class Newton : Sinkhorn<B> {
     double rz = 0, left = error;
     index since = 0;  // a new preconditioner, which starts the directions afresh
     for (index k = 0; k < kMaxCg && left > forcing_ * error; ++k, ++since) {
-      if (!fresh && k == (factored_ ? kStale : kPatient)) {
+      if (!fresh && k == (factored_ ? B::kFactorPays / 5 : B::kFactorPays)) {
         fresh = true;
         factored_ = be_.kept_factor(T, n_, m_, a, diagonal);
         since = 0;
@@ -242,10 +243,9 @@ class Newton : Sinkhorn<B> {
 
  private:
   static constexpr index kMaxCg = 500;
-  static constexpr index kPatient = 150, kStale = 30;  // CG iterations after which a factor, or another one, pays
-  static constexpr index kSlow = 3;                    // slow steps in a row after which Sinkhorn takes over
-  static constexpr index kWide = 1 << 24;              // entries kept where nothing else helps
-  static constexpr double kGain = 0.07;                // error left by a step that lost nothing
+  static constexpr index kSlow = 3;        // slow steps in a row after which Sinkhorn takes over
+  static constexpr index kWide = 1 << 24;  // entries kept where nothing else helps
+  static constexpr double kGain = 0.07;    // error left by a step that lost nothing
   static constexpr double kThreshold = 1e-4, kFloor = 1e-9;
   bool clipped_ = false, dense_ = false, wide_ = false, final_ = false, solved_ = true, factored_ = false;
   double mu_ = 0, reach_ = 4, threshold_ = kThreshold, floor_ = kFloor;

@@ -79,6 +79,14 @@ inline std::vector<Spec> point_specs() {
 inline std::vector<Spec> all_specs() {
   std::vector<Spec> all = dense_specs();
   for (const Spec& s : point_specs()) all.push_back(s);
+#if defined(OT_TEST_GPU)
+  // Rows of clusters of 2, 4 and 8 blocks, and of panels: the emulated device has them at the sizes above.
+  for (const index m : {8193, 20000, 65536, 70001}) {
+    all.push_back({.n = 3, .m = m, .pad = 1});
+    all.push_back({.n = 35, .m = m, .hostile = true});
+    for (const index d : {2, 9}) all.push_back({5, m, Kind::points, Cost::sqeuclidean, d});
+  }
+#endif
   return all;
 }
 

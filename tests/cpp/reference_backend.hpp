@@ -90,6 +90,7 @@ class ReferenceBackend {
     each(T, n, [&](index i, index k) { out[T.idx[k]] += T.val[k] * T.val[k] * w[i]; });
   }
 
+  static constexpr index kFactorPays = 150;
   bool kept_factor(const Kept&, index, index, const double*, const double*) { return false; }
   void kept_solve(index, index, const double*, double*) {}
 

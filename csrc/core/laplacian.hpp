@@ -3,7 +3,8 @@
 // by random elimination (Kyng and Sachdeva 2016; Gao, Kyng and Spielman 2023). The vertex of about
 // least degree leaves; of the clique that it would leave behind, a random tree with the same mean
 // stays. Trees are factored exactly. Weights are only ever added, never subtracted: the weakest
-// links keep all their digits. The random numbers are always the same.
+// links keep all their digits. The random numbers are always the same. Eliminations follow one another: it is
+// the host's, whatever the backend.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -11,7 +12,7 @@
 
 #include "core/backend.hpp"
 
-namespace ot::cpu {
+namespace ot {
 
 class Laplacian {
  public:
@@ -25,13 +26,15 @@ class Laplacian {
     links_.reserve(static_cast<std::size_t>(4 * T.nnz));
     std::copy_n(rows, n, excess_.data());
     std::copy_n(columns, m, excess_.data() + n);
-    for (index i = 0; i < n; ++i)
+    for (index i = 0; i < n; ++i) {
+      if (i % 64 == 0) look();
       for (index k = T.begin[i]; k < T.end[i]; ++k)
         if (const double w = T.val[k]; w > 0) {
           connect(static_cast<Vertex>(i), static_cast<Vertex>(n + T.idx[k]), w);
           excess_[i] -= w;
           excess_[n + T.idx[k]] -= w;
         }
+    }
     for (index i = 0; i < size; ++i) {
       excess_[i] = std::max(excess_[i], kRounding * (i < n ? rows[i] : columns[i - n]));
       file(static_cast<Vertex>(i));
@@ -180,4 +183,4 @@ class Laplacian {
   std::uint64_t random_ = 0;
 };
 
-}  // namespace ot::cpu
+}  // namespace ot

@@ -1,0 +1,136 @@
+"""What only runs in full where there is a GPU, at small sizes without one: the GPU suite of the
+benchmarks, and the run that compute-sanitizer watches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+
+import pytest
+from emulated import available, install_torch
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import gpu
+
+    return gpu
+
+
+@pytest.fixture
+def args(tmp_path):
+    return argparse.Namespace(
+        quick=True, threads=1, repeats=2, limit=None, solvers="", parts=".*", out=tmp_path,
+        until=math.inf,
+    )  # fmt: skip
+
+
+def test_sparse_plans_beside_the_cpu(gpu, args):
+    cases = sys.modules["benchmarks.cases"]
+    problems = [(cases.gauss(40, 0.1), 0), (cases.routing(64, 16), 1)]
+    rows = gpu.sparse_rows(args, iter(problems), ("cpu",))
+    assert [(r["case"], r["max_nz"]) for r in rows] == [
+        (name, k) for name in ("gauss2d-40", "routing-64x16") for k in gpu.MAX_NZ
+    ]
+    for row in rows:
+        assert row["error"] < 1e-9
+        assert row["gap"] > -1e-9 * abs(row["value"])
+        assert row["max_nz"] is None or row["cardinality"] <= row["max_nz"]
+        assert len(row["seconds"]) == 2
+    text = gpu.sparse_table(rows)
+    assert len(text.splitlines()) == len(rows)
+    assert all(row["ratio"] == 1 for row in rows)
+    args.until = 0.0
+    assert gpu.sparse_rows(args, iter(problems), ("cpu",)) == []
+    assert not args.complete
+
+
+def test_a_wrong_plan_shows(gpu):
+    cases = sys.modules["benchmarks.cases"]
+    case = cases.gauss(40, 0.1)
+    r = gpu.sparse_plan(gpu.Device(case, "float64", "cpu"), 4, 0, 1)
+
+    class Wrong:
+        plan, dual_value = r.plan * 1.5, r.dual_value
+
+    assert gpu.sparse_figures(case, 0, Wrong)["error"] == pytest.approx(0.5)
+
+
+def test_gradients_beside_the_cpu(gpu, args):
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    cases = sys.modules["benchmarks.cases"]
+    rows = gpu.gradient_rows(args, iter([cases.gauss(30, 0.05, dense=False)]), ("cpu",))
+    assert [r["loss"] for r in rows] == ["entropic_cost", "monge_gap"]
+    for row in rows:
+        assert row["value_away"] == row["gradient_away"] == 0
+        assert row["value"] > 0
+    assert len(gpu.gradient_table(rows).splitlines()) == 2
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_solves_on_the_emulated_device(gpu, args, monkeypatch, dense):
+    if reason := available():
+        pytest.skip(reason)
+    torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+    install_torch(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(
+        gpu.Device, "put", lambda self, v: torch.as_tensor(v, dtype=getattr(torch, self.dtype))
+    )
+    args.solvers = "ot_fast"
+    case = sys.modules["benchmarks.cases"].gauss(60, 0.05, dense=dense)
+    rows = gpu.one_problem(args, lambda: case)
+    assert [(r["solver"], r["dtype"]) for r in rows] == [
+        (name, dtype) for dtype in ("float64", "float32") for name in ("ot_fast", "ot_fast log")
+    ]
+    for row in rows:
+        assert row["status"] == "ok"
+        assert row["error"] <= row["tol"] * 1.001
+        assert len(row["seconds"]) == 2
+    assert len(gpu.table(rows).splitlines()) == 4
+    monkeypatch.setattr(gpu, "SIZES", (50,))
+    rows = gpu.passes(args)
+    assert len(rows) == 4 * 2 * 2 * 2
+    limits = {"copy_GBps": 3000.0, "exp_f64_G": 100.0, "exp_f32_G": 1000.0}
+    assert len(gpu.pass_table(rows, limits).splitlines()) == len(rows)
+
+
+def test_the_small_run_on_the_emulated_device(monkeypatch):
+    if reason := available():
+        pytest.skip(reason)
+    torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+    install_torch(monkeypatch)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import gpu_small
+
+    monkeypatch.setattr(gpu_small, "SHAPES", ((40, 30), (5, 5000)))
+    assert gpu_small.main(torch.tensor, "float|losses sq|plans") == 2 * (4 + 1) + 3 + 1
+
+
+def test_every_part_is_written_as_it_is_done(gpu, args, monkeypatch):
+    """A run that is cut leaves the parts before: here the last fails."""
+    limits = {"copy_GBps": 3000.0, "exp_f64_G": 100.0, "exp_f32_G": 1000.0}
+    one = {"n": 5000, "d": 0, "dtype": "float64", "exps": "float64", "keep": 0.0, "seconds": 1e-3}
+    monkeypatch.setattr(gpu, "passes", lambda args: [one])
+    monkeypatch.setattr(gpu, "solves", lambda args: [])
+    monkeypatch.setattr(gpu, "sparse_problems", lambda quick: iter(()))
+
+    def fail(args, problems):
+        raise MemoryError
+
+    monkeypatch.setattr(gpu, "gradient_rows", fail)
+    text = []
+    with pytest.raises(MemoryError):
+        gpu.measure(args, {"suite": "gpu", "limits": limits}, text)
+    result = json.loads((args.out / "gpu-quick.json").read_text())
+    assert result["passes"] == [one]
+    assert result["rows"] == result["sparse"] == []
+    assert "25.0 % of the exp rate" in text[2]
+    assert (args.out / "gpu-quick.txt").read_text() == "\n".join(text) + "\n"
