@@ -324,7 +324,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--tol", type=float, help="target L1 marginal error")
     parser.add_argument("--limit", type=float, help="seconds allowed to one solve")
-    parser.add_argument("--solvers", default="", help="entropic, memory, large, gpu: regex of names")
+    parser.add_argument(
+        "--solvers", default="", help="entropic, memory, large, gpu: regex of names"
+    )
     parser.add_argument(
         "--parts", default=".*", help="gpu: only these of passes|solves|sparse|gradients (a regex)"
     )

@@ -566,3 +566,59 @@ def test_callback_may_end_the_solve():
 
     with pytest.raises(Enough):
         otf.quadratic(None, None, gaussians(50), 0.1, callback=stop)
+
+
+def test_no_entry_is_allowed_to_the_plan_at_first() -> None:
+    """Infeasible, and found out where no candidate is left at some reg: an error, not a crash."""
+    C = [[0.71, np.inf, 0.83], [np.inf, 0.43, np.inf]]
+    with pytest.raises(otf.InfeasibleError):
+        otf.quadratic([0.018, 0.982], [0.56, 0.363, 0.077], C, 1e-7)
+
+
+def test_exchanges_end_where_masses_are_integers() -> None:
+    """Pivots that promise more than rounding keeps used to follow each other for ever."""
+    rng = np.random.default_rng(88)
+    n, m = rng.integers(4, 20, 2)
+    k = int(rng.integers(1, 3))
+    a, b = (rng.multinomial(3 * max(n, m), np.ones(s) / s).astype(float) for s in (n, m))
+    C = rng.integers(0, 5, (n, m)).astype(float)
+    r = otf.sparsity_constrained(a, b, C, 1e-6, k, on_fail="ignore", time_limit=60.0)
+    assert "time" not in r.status
+    assert r.cardinality <= k
+
+
+@pytest.mark.parametrize("formulation", ["semi_dual", "dual"])
+def test_dual_of_masses_that_reg_does_not_see(formulation: str) -> None:
+    """reg b_j is lost beside the potentials; the dual stays finite and below the value."""
+    rng = np.random.default_rng(5)
+    a, b = rng.dirichlet(np.ones(9)), np.r_[rng.dirichlet(np.ones(6)), 1e-20]
+    C = rng.random((9, 7))
+    r = otf.sparsity_constrained(a, b, C, 1e-6, 3, formulation=formulation, on_fail="ignore")
+    assert np.isfinite(r.dual_value)
+    assert r.dual_value <= r.value + 1e-12
+
+
+@pytest.mark.parametrize("max_iter", [0, 1, 10, 30])
+def test_dual_of_a_solve_stopped_early_is_a_bound(max_iter: int) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, m = rng.integers(5, 40, 2)
+        C = 10.0 ** rng.uniform(-4, 4, (n, m))
+        a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
+        reg = np.ptp(C) * 10.0 ** rng.uniform(-6, 3)
+        best = otf.quadratic(a, b, C, reg).value
+        early = otf.quadratic(a, b, C, reg, max_iter=max_iter, on_fail="ignore")
+        assert early.dual_value <= best * (1 + 1e-9)
+        early = otf.sparsity_constrained(a, b, C, reg, n, max_iter=max_iter, on_fail="ignore")
+        assert early.dual_value <= best * (1 + 1e-9)
+
+
+def test_potentials_of_another_world_are_no_start() -> None:
+    rng = np.random.default_rng(2)
+    C = rng.random((12, 15))
+    cold = otf.quadratic(None, None, C, 0.1)
+    f, g = 1e175 * rng.normal(size=12), 1e175 * rng.normal(size=15)
+    warm = otf.quadratic(None, None, C, 0.1, init=(f, g))
+    assert warm.converged
+    assert abs(warm.value - cold.value) <= 1e-9
+    assert abs(warm.gap) <= 1e-9

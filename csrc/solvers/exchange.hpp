@@ -69,9 +69,15 @@ class Exchange : public Flow {
         step(j, price);
       }
     heat_ = 0;
+    // What a pivot promises rounding may not keep: it counts where the plan is better for it.
+    const auto merit = [&] { return excess_ > 0 ? objective_ + std::min(price, 1e30) * excess_ : objective_; };
+    double least = merit();
     for (index idle = 0, j = 0; idle < columns; j = j + 1 < columns ? j + 1 : 0) {
       if (j % 256 == 0 && poll()) break;
-      idle = step(j, price) ? 0 : idle + 1;
+      ++idle;
+      if (!step(j, price) || !(merit() < least)) continue;
+      least = merit();
+      idle = 0;
     }
     return excess_ == 0;
   }
@@ -320,7 +326,7 @@ class Exchange : public Flow {
       if (arcs[at(e)].row == best) entering = e;
     }
     if (entering < 0) return false;
-    pivot(entering, arcs[at(entering)].cost - potential_[at(best)] - potential_[at(from)]);
+    if (!pivot(entering, arcs[at(entering)].cost - potential_[at(best)] - potential_[at(from)])) return false;
     look();
     return true;
   }

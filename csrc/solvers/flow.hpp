@@ -52,7 +52,8 @@ class Flow {
       if (parent_[at(v)] < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
   }
 
-  // From the tree of the last call, whatever the costs are now. `poll` is called now and then.
+  // From the tree of the last call, whatever the costs are now; arcs of infinite cost stay out. Where `poll`,
+  // asked now and then, says to stop, the plan is not the cheapest yet.
   template <class F>
   void solve(F poll) {
     price();
@@ -78,8 +79,7 @@ class Flow {
         if (best >= 0) break;
       }
       if (best < 0) break;
-      pivot(best, least);
-      if (pivots % 4096 == 0) poll();
+      if (!pivot(best, least) || (pivots % 4096 == 4095 && poll())) break;
     }
     collect();
   }
@@ -108,7 +108,8 @@ class Flow {
   // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.
   void price() {
     double top = 0;
-    for (const Arc& arc : arcs) top = std::max(top, std::fabs(arc.cost));
+    for (const Arc& arc : arcs)
+      if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
     tolerance_ = 1e-10 * std::max(top, 1e-300);
     const double big = (top + 1e-300) * static_cast<double>(nodes_);
     depth_[at(root_)] = 0;
@@ -140,7 +141,8 @@ class Flow {
   // Every tree arc carries mass from a row: up from a row, down to a column. More on the entering
   // arc means less on the arc above every row on its row's side, and more above every column
   // there; on its column's side the arcs above columns lose. (Artificial arcs: the same.)
-  void pivot(index entering, double reduced) {
+  // False where rounding leaves nothing that blocks.
+  bool pivot(index entering, double reduced) {
     const index i = arcs[at(entering)].row, j = n_ + arcs[at(entering)].col;
     index u = i, v = j;
     double delta = INFINITY;
@@ -171,6 +173,7 @@ class Flow {
     }
     const index apex = u;
     for (v = j; v != apex; v = parent_[at(v)]) columns_lose(v);
+    if (leaving < 0) return false;
     if (delta > 0) {
       for (u = i; u != apex; u = parent_[at(u)]) change(u, u < n_ ? -delta : delta);
       for (v = j; v != apex; v = parent_[at(v)]) change(v, v >= n_ ? -delta : delta);
@@ -203,6 +206,7 @@ class Flow {
       potential_[at(w)] += w < n_ ? shift : -shift;
       for (index c = child_[at(w)]; c >= 0; c = after_[at(c)]) stack_.push_back(c);
     }
+    return true;
   }
 
   void change(index v, double by) {

@@ -78,7 +78,7 @@ class LineDual {
           relative[at(to)] = c.cost[e] - f[i] - g[j];
         }
     }
-    if (!centre.empty()) merge();
+    if (sigma > 0) merge();
     begin.swap(start);
     idx.swap(other);
     cost.swap(relative);
@@ -124,21 +124,28 @@ class LineDual {
         }
       }
       double x = beta[at(j)], square = 0;
-      if (project) {  // the projection of the k largest on the simplex
+      if (project && !order_.empty()) {  // the projection of the k largest on the simplex, relative to the largest
+        const double top = *std::max_element(order_.begin(), order_.end());
+        for (double& z : order_) z -= top;
         for (std::size_t before = 0; before != order_.size();) {
           before = order_.size();
           x = (reg * b[j] - std::accumulate(order_.begin(), order_.end(), 0.0)) / static_cast<double>(before);
           order_.erase(std::remove_if(order_.begin(), order_.end(), [x](double z) { return z + x <= 0; }),
                        order_.end());
         }
-        beta[at(j)] = x;
+        for (double& z : order_) z += x;
+        beta[at(j)] = x - top;
+      } else {
+        for (double& z : order_) z += x;
       }
-      for (const double z : order_) square += (z + x) * (z + x);
-      total += b[j] * x - square / (2 * reg);
+      for (const double z : order_) square += z * z;
+      total += b[j] * beta[at(j)] - square / (2 * reg);
     }
     return total;
   }
 
+  // How far potentials have risen since the candidates were taken: up to their margin, no other entry matters.
+  double risen() const { return rise(alpha) + rise(beta); }
   index positive(index j) const { return end_[at(j)] - first(j); }
 
   static constexpr double kDamping = 1e-3;
@@ -190,13 +197,13 @@ class LineDual {
       double tau = search(slope);
       if (tau > 0.7) damping = std::max(1e-9, 0.2 * damping);
       if (tau < 0.2) damping = std::min(1e3, 4 * damping);
-      double far = rise(alpha) + rise(beta);
+      double far = risen();
       if (!(far > reach)) continue;
       while (far > 8 * reach && tau > 1e-9) {  // too far to come back from
         tau *= std::max(0.1, 2 * reach / far);
         for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
         differentiate();
-        far = rise(alpha) + rise(beta);
+        far = risen();
       }
       return false;
     }

@@ -123,7 +123,8 @@ class Quadratic {
       for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
         flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j), dual_.cost[at(e)]};
     flow.start(dual_.t);
-    flow.solve([this] { stopped(); });
+    flow.solve([this] { return stopped(); });
+    if (flow.lack > 1e-12 || clock_.exhausted()) return dual_.evaluate();
     flow.potentials(dual_.alpha.data(), dual_.beta.data());
     dual_.t = flow.x;
     measure(dual_);
@@ -131,8 +132,7 @@ class Quadratic {
 
   void descend(const double* f, const double* g, bool warm, double tol) {
     double reg = p_.reg;
-    if (warm) resume(f, g);
-    else reg = start();
+    if (!warm || !resume(f, g)) reg = start();
     for (;; reg = std::max(reg / kFactor, p_.reg)) {
       const bool last = reg <= p_.reg;
       dual_.reg = reg;
@@ -164,6 +164,10 @@ class Quadratic {
       if (dual_.maximise(tol, margin_, 4 * margin_, most, stop) || clock_.exhausted()) break;
       if (static_cast<index>(dual_.idx.size()) < 8 * (n_ + m_)) margin_ *= 2;
       look();
+    }
+    for (int round = 0; round < 8 && dual_.risen() > margin_; ++round) {  // stopped early: what is there bounds nothing
+      look();
+      dual_.evaluate();
     }
   }
 
@@ -227,9 +231,15 @@ class Quadratic {
     return sum;
   }
 
-  void resume(const double* f, const double* g) {
+  // False where the potentials given cannot be those of a problem like this: their digits would be lost.
+  bool resume(const double* f, const double* g) {
     be_.read(n_, f, f_.data());
     be_.read(m_, g, g_.data());
+    const double most = 1e6 * (p_.range + p_.reg);
+    for (index i = 0; i < n_; ++i)
+      if (a_[i] > 0 && !(std::fabs(f_[i]) < most)) return false;
+    for (index j = 0; j < m_; ++j)
+      if (b_[j] > 0 && !(std::fabs(g_[j]) < most)) return false;
     for (index i = 0; i < n_; ++i)
       if (!(a_[i] > 0)) f_[i] = -INFINITY;
     for (index j = 0; j < m_; ++j)
@@ -242,6 +252,7 @@ class Quadratic {
     }
     margin_ = std::max(margin_, p_.reg / static_cast<double>(std::max(n_, m_)));
     look();
+    return true;
   }
 
   // The candidates at the potentials reached. Rows and columns without any are raised to their c-transforms.

@@ -44,6 +44,10 @@ class SparsityConstrained : Quadratic<B> {
     maximise();
     const auto beta = dual_.beta;
     plan.dual = value(semi_dual_);
+    if (dual_.risen() > margin_) {  // other entries may lower the maximum of beta
+      dual_.beta = beta;
+      plan.dual = value(false);
+    }
     finish(f, g, out);
     dual_.beta = beta;
     bool found = price_out(kPricing), all = false;
@@ -126,7 +130,7 @@ class SparsityConstrained : Quadratic<B> {
     index least = std::numeric_limits<index>::max();
     double price = mean;
     for (int round = 0; round < rounds; ++round, price *= 1.3) {
-      flow.solve([this] { stopped(); });
+      flow.solve([this] { return stopped(); });
       if (flow.lack > 1e-12) {
         if (flow_.size() != at(count)) flow_ = flow.x;
         trim();
