@@ -311,7 +311,7 @@ class LineDual {
     }
   }
 
-  // step = (H + damping)^-1 gradient by conjugate gradients, clipped; returns <gradient, step>.
+  // step = (H + damping)^-1 gradient by conjugate gradients, clipped, without its mean; returns <gradient, step>.
   double solve(double clip) {
     const double ridge = damping / (reg + sigma);
     double rz = 0, norm = 0;
@@ -343,11 +343,16 @@ class LineDual {
       for (std::size_t i = 0; i < at(others); ++i) direction_[i] = scaled_[i] + factor * direction_[i];
       rz = next;
     }
-    double slope = 0;
+    double slope = 0, mean = 0, mass = 0;
     for (std::size_t i = 0; i < at(others); ++i) {
       step_[i] = std::min(clip, std::max(-clip, step_[i]));
       slope += gradient[i] * step_[i];
+      mean += a[i] * step_[i];
+      mass += a[i];
     }
+    // beta takes back what all of alpha rise by, but for its digits.
+    for (std::size_t i = 0; i < at(others); ++i)
+      if (a[i] > 0) step_[i] -= mean / mass;
     return slope;
   }
 

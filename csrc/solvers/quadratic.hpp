@@ -162,7 +162,8 @@ class Quadratic {
     const LineDual::Stop stop = [this] { return stopped(); };
     for (int round = 0; round < kRounds; ++round) {
       if (dual_.maximise(tol, margin_, 4 * margin_, most, stop) || clock_.exhausted()) break;
-      if (static_cast<index>(dual_.idx.size()) < 8 * (n_ + m_)) margin_ *= 2;
+      if (static_cast<index>(dual_.idx.size()) < std::min(8 * (n_ + m_), n_ * m_))
+        margin_ = std::min(2 * margin_, std::max(margin_, 4 * p_.range));
       look();
     }
     for (int round = 0; round < 8 && dual_.risen() > margin_; ++round) {  // stopped early: what is there bounds nothing
@@ -283,11 +284,22 @@ class Quadratic {
     dual_.load(found_, f_.data(), g_.data(), by_rows_);
   }
 
-  // The potentials reached become the base of the candidates' ones.
+  // The potentials reached become the base of the candidates' ones; f and g share what only their sum fixes.
   void put() {
     const auto &rows = by_rows_ ? dual_.beta : dual_.alpha, &cols = by_rows_ ? dual_.alpha : dual_.beta;
-    for (index i = 0; i < n_; ++i) f_[i] += rows[static_cast<std::size_t>(i)];
-    for (index j = 0; j < m_; ++j) g_[j] += cols[static_cast<std::size_t>(j)];
+    double sum_f = 0, sum_g = 0;
+    for (index i = 0; i < n_; ++i) {
+      f_[i] += rows[static_cast<std::size_t>(i)];
+      sum_f += a_[i] > 0 ? a_[i] * f_[i] : 0.0;
+    }
+    for (index j = 0; j < m_; ++j) {
+      g_[j] += cols[static_cast<std::size_t>(j)];
+      sum_g += b_[j] > 0 ? b_[j] * g_[j] : 0.0;
+    }
+    const double shift = 0.5 * (sum_f - sum_g);
+    if (!(std::fabs(shift) > p_.range)) return;  // no digits at stake
+    for (index i = 0; i < n_; ++i) f_[i] -= shift;
+    for (index j = 0; j < m_; ++j) g_[j] += shift;
   }
 
   void finish(double* f, double* g, Outcome& out) {
