@@ -613,6 +613,19 @@ def test_dual_of_a_solve_stopped_early_is_a_bound(max_iter: int) -> None:
         assert early.dual_value <= best * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-100, 1.0, 1e100, 1e200])
+@pytest.mark.parametrize("cost", [0.0, 3.0, -2.0])
+def test_equal_costs_of_any_scale(scale: float, cost: float) -> None:
+    """The plan is a b': value and dual are cost + reg/2 |a b'|^2."""
+    C = np.full((5, 6), cost * scale)
+    for k in (None, 5):
+        solve = otf.quadratic if k is None else lambda *p: otf.sparsity_constrained(*p, 5)
+        r = solve(None, None, C, 0.1 * scale)
+        want = scale * (cost + 0.05 / 30)
+        assert r.value == pytest.approx(want, rel=1e-9)
+        assert r.dual_value == pytest.approx(want, rel=1e-9)
+
+
 def test_potentials_of_another_world_are_no_start() -> None:
     rng = np.random.default_rng(2)
     C = rng.random((12, 15))

@@ -138,8 +138,8 @@ class LineDual {
       } else {
         for (double& z : order_) z += x;
       }
-      for (const double z : order_) square += z * z;
-      total += b[j] * beta[at(j)] - square / (2 * reg);
+      for (const double z : order_) square += z * (z / reg);  // costs of any scale: z alone may not be squared
+      total += b[j] * beta[at(j)] - 0.5 * square;
     }
     return total;
   }
