@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that needs a GPU, in stages; without arguments all of them, in about ten minutes:
+# All that needs a GPU, in stages; without arguments all of them:
 #   build      the CUDA module and the C++ suite, in one tree, for this machine's device
 #   test       the C++ suite on the GPU, the Python tests marked gpu
 #   sanitize   compute-sanitizer over a small run of the C++ suite and of scripts/gpu_small.py
