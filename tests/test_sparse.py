@@ -576,7 +576,7 @@ def test_no_entry_is_allowed_to_the_plan_at_first() -> None:
 
 
 def test_exchanges_end_where_masses_are_integers() -> None:
-    """A pivot counts where the plan is better for it, not where it promises more than rounding keeps."""
+    """A pivot counts where the plan is better for it, not where it promises more."""
     rng = np.random.default_rng(88)
     n, m = rng.integers(4, 20, 2)
     k = int(rng.integers(1, 3))
