@@ -21,19 +21,27 @@ struct Candidates {
 };
 
 template <class B>
-concept SlackBackend = Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to,
-                                              double margin, index limit, const LineView& lines, double* out) {
-  // f = -inf or g = -inf leaves a row or a column out. Storage is that of kept entries (Kept): none are left.
-  { be.candidates(geo, in, in, margin, limit, to) };
-  // beta and theta of all lines and their positive entries; out_i = sum of the entries of other i. Without
-  // `out`: all entries, t, at the beta and theta given.
-  { be.lines(lines, out) };
-  { be.write(limit, in, out) };  // n values of the host to a vector of the backend
-  { be.read(limit, in, out) };   // and back; they are there when it returns
+concept SlackBackend =
+    Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to, double margin, index limit,
+                           const LineView& lines, const LineSystem& system, double* out) {
+      // f = -inf or g = -inf leaves a row or a column out. Storage is that of kept entries (Kept): none are left.
+      { be.candidates(geo, in, in, margin, limit, to) };
+      // beta and theta of all lines and their positive entries; out_i = sum of the entries of other i. Without
+      // `out`: all entries, t, at the beta and theta given.
+      { be.lines(lines, out) };
+      { be.line_step(system) };      // by conjugate gradients, as far as it says
+      { be.write(limit, in, out) };  // n values of the host to a vector of the backend
+      { be.read(limit, in, out) };   // and back; they are there when it returns
+    };
+
+// `lines` and `line_step`, of some backend.
+struct LineKernels {
+  std::function<void(const LineView&, double*)> lines;
+  std::function<void(const LineSystem&)> step;
 };
 
-// `lines` for a backend that leaves it on the host: the CPU backend's (cpu/lines.cpp), by its default
-// number of threads.
-std::function<void(const LineView&, double*)> lines_on_host();
+// For a backend that leaves them on the host: the CPU backend's (cpu/lines.cpp), by its default number
+// of threads.
+LineKernels lines_on_host();
 
 }  // namespace ot

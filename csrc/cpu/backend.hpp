@@ -249,6 +249,8 @@ class Backend {
     add_parts(count, L.others, sums);
   }
 
+  void line_step(const LineSystem& system) { kernels_.line_step(system); }
+
   void write(index n, const double* from, double* to) { std::copy_n(from, n, to); }
   void read(index n, const double* from, double* to) { std::copy_n(from, n, to); }
 

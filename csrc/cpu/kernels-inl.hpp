@@ -620,6 +620,7 @@ constexpr Kernels OT_CONCAT(table_, OT_LEVEL)() {
   k.slack[0] = L::slack<float>;
   k.slack[1] = L::slack<double>;
   k.lines = L::lines;
+  k.line_step = L::line_step;
   k.line_entries = L::line_entries;
   k.kept_product[0] = L::kept_product<false>;
   k.kept_product[1] = L::kept_product<true>;

@@ -106,6 +106,7 @@ struct Kernels {
   void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
   void (*slack[2])(const SlackArgs&, index i0, index i1);
   void (*lines)(const LineView&, double* sums, index j0, index j1);
+  void (*line_step)(const LineSystem&);
   void (*line_entries)(const LineView&, index j0, index j1);
   void (*kept_product[2])(const Entries&, const double* x, double* out, index i0, index i1);  // [squared]
   void (*exp)(const double* x, double* out, index n);

@@ -9,7 +9,8 @@ static_assert(LineView::kPad % lanes<double> == 0);
 inline constexpr double kNone = __builtin_inf();
 // The least t that counts, and a theta that is as good as zero. Denormal numbers cost a hundred cycles each.
 inline constexpr double kLeast = 1e-300, kTiny = 1e-200;
-inline constexpr index kShort = 64;  // entries of a line of which those that matter are taken first
+inline constexpr double kReach = 0.25;
+inline constexpr index kShort = 256;  // entries of a line of which those that matter are taken first
 alignas(64) inline constexpr double kBeyond[16] = {0,     0,     0,     0,     0,     0,     0,     0,
                                                    kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
 
@@ -170,26 +171,140 @@ inline void bound_line(const LineView& L, double* z, index n, double mass, doubl
   x = tie - y;
 }
 
-// z of line j; -inf in the rest of its last vector. Returns the largest.
-inline double slacks(const LineView& L, index j, double* z) {
-  const index e0 = L.begin[j], n = L.begin[j + 1] - e0, whole = n - n % lanes<double>, rest = n - whole;
-  const std::int32_t* to = L.idx + e0;
-  const double *cost = L.cost + e0, *centre = L.centre ? L.centre + e0 : nullptr;
-  Vec<double> most = splat(-kNone);
+// ---------------------------------------------------------------- lines of one vector
+// No loop, and hardly a branch: that a processor foretells the lengths of lines wrongly costs more than they do.
+
+// Lane l ^ step, or l - step, of v.
+template <index... l>
+struct Lanes {
+  using Int = Vec<std::int64_t>;
+  template <index step>
+  static Vec<double> across(Vec<double> v) {
+    return __builtin_shuffle(v, Int{(l ^ step)...});
+  }
+  // The larger of a pair where it belongs: blocks of `block` fall and rise in turn.
+  template <index block, index step>
+  static Vec<double> exchange(Vec<double> v) {
+    const Vec<double> w = across<step>(v), low = v < w ? v : w, high = v < w ? w : v;
+    return Int{-static_cast<std::int64_t>(((l & step) == 0) == ((l & block) == 0))...} ? high : low;
+  }
+  template <index step>
+  static Vec<double> shift(Vec<double> v) {
+    return __builtin_shuffle(v, Vec<double>{}, Int{(l < step ? lanes<double> : l - step)...});
+  }
+};
+#if OT_VEC == 64
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7>;
+#elif OT_VEC == 32
+using AllLanes = Lanes<0, 1, 2, 3>;
+#else
+using AllLanes = Lanes<0, 1>;
+#endif
+
+alignas(64) inline constexpr double share[8] = {1, 1. / 2, 1. / 3, 1. / 4, 1. / 5, 1. / 6, 1. / 7, 1. / 8};
+
+// Falling.
+inline Vec<double> sort(Vec<double> v) {
+  using L = AllLanes;
+  v = L::exchange<2, 1>(v);
+  if constexpr (lanes<double> > 2) {
+    v = L::exchange<4, 2>(v);
+    v = L::exchange<4, 1>(v);
+  }
+  if constexpr (lanes<double> > 4) {
+    v = L::exchange<8, 4>(v);
+    v = L::exchange<8, 2>(v);
+    v = L::exchange<8, 1>(v);
+  }
+  return v;
+}
+
+// Of the first lanes.
+inline Vec<double> sums(Vec<double> v) {
+  v += AllLanes::shift<1>(v);
+  if constexpr (lanes<double> > 2) v += AllLanes::shift<2>(v);
+  if constexpr (lanes<double> > 4) v += AllLanes::shift<4>(v);
+  return v;
+}
+
+// beta and theta of line j of entries z. With S the first r of the falling z, sum_S (z + x) <= sum (z + x)+: the
+// smallest root of all r is that of sum (z + x)+ = whole. False where there are ties, and the sets of the
+// last one do not lead there.
+inline bool solve_vector(const LineView& L, index j, Vec<double> z, double flat, double steep) {
+  using V = Vec<double>;
+  const double mass = L.b[j], whole = L.reg + L.sigma;
+  const V sorted = sort(z);
+  const double largest = sorted[0];
+  const V fall = sorted - largest, sum = sums(fall);
+  const double x = reduce_min((mass * whole - sum) * load(share));
+  const double tie = L.theta[j], before = tie - L.beta[j] - largest;
+  L.beta[j] = x - largest;
+  L.theta[j] = 0;
+  const index k = L.k;
+  if (count_above(fall, -x) <= k) return true;
+  double value[lanes<double>], first[lanes<double> + 1];
+  store(value, fall);
+  first[0] = 0;
+  store(first + 1, sum);
+  // No tie: the k largest share the mass.
+  const double alone = (mass * whole - first[k]) * share[k - 1], next = value[k] + alone;
+  if (next <= 0 || value[k - 1] + alone >= (1 + L.sigma / L.reg) * next) {
+    L.beta[j] = alone - largest;
+    L.theta[j] = next > kTiny ? next : kTiny;
+    return true;
+  }
+  // With y and h as above, relative to the largest: the sets of the last tie, or the least ones.
+  const double h0 = tie * L.sigma / L.reg;
+  index tops = tie > 0 ? count_above(fall - h0, before) : k, above = tie > 0 ? count_above(fall, before) : k;
+  for (int round = 0; round < 10; ++round) {
+    tops = tops < k ? tops : k - 1;
+    above = above > k ? above : k + 1;
+    const double top = static_cast<double>(tops), near = static_cast<double>(above - tops);
+    const double rest = mass - first[tops] * flat, sum_near = first[above] - first[tops];
+    const double slope = static_cast<double>(k) * steep - top * flat, others = static_cast<double>(k) - top;
+    const double scale = 1 / (near * slope + others * top * flat);
+    const double y = (sum_near * slope - others * rest) * scale, h = (near * rest + top * flat * sum_near) * scale;
+    const index now_tops = count_above(fall - h, y), now_above = count_above(fall, y);
+    if (now_tops == tops && now_above == above) {
+      L.theta[j] = h * L.reg / L.sigma;
+      L.beta[j] = L.theta[j] - y - largest;
+      return h > 0;
+    }
+    tops = now_tops;
+    above = now_above;
+  }
+  return false;
+}
+
+// z of `count` entries from e on, a vector at most; -inf behind them.
+inline Vec<double> line_slacks(const LineView& L, index e, index count) {
+  Vec<double> v = gather_some(L.alpha, L.idx + e, count) - load_some(L.cost + e, count);
+  if (L.centre) v += L.sigma * load_some(L.centre + e, count);
+  return v - load(kBeyond + 8 - count);
+}
+
+// z of line j; -inf in the rest of its last vector. Returns a bound under which none is positive: the line without
+// its bound, of those above `hint` alone or of the largest alone, has the greater x.
+inline double slacks(const LineView& L, index j, double* z, double hint) {
+  const index e0 = L.begin[j], n = L.begin[j + 1] - e0, whole = n - n % lanes<double>;
+  Vec<double> most = splat(-kNone), sums{};
+  index count = 0;
   for (index e = 0; e < whole; e += lanes<double>) {
-    Vec<double> v = gather(L.alpha, to + e) - load(cost + e);
-    if (centre) v += L.sigma * load(centre + e);
+    Vec<double> v = gather(L.alpha, L.idx + e0 + e) - load(L.cost + e0 + e);
+    if (L.centre) v += L.sigma * load(L.centre + e0 + e);
     most = v > most ? v : most;
+    count += add_where<false>(v, hint, v, sums);
     store(z + e, v);
   }
-  if (rest > 0) {
-    Vec<double> v = gather_some(L.alpha, to + whole, rest) - load_some(cost + whole, rest);
-    if (centre) v += L.sigma * load_some(centre + whole, rest);
-    v -= load(kBeyond + 8 - rest);
+  if (whole < n) {
+    const Vec<double> v = line_slacks(L, e0 + whole, n - whole);
     most = v > most ? v : most;
+    count += add_where<false>(v, hint, v, sums);
     store(z + whole, v);
   }
-  return reduce_max(most);
+  const double mass = L.b[j] * (L.reg + L.sigma), top = reduce_max(most);
+  const double low = (reduce<double>(sums) - mass) / static_cast<double>(count), alone = top - mass;
+  return low > alone ? (low < top ? low : top) : alone;
 }
 
 // Entries z of a line, and their others.
@@ -199,8 +314,8 @@ struct LineEntries {
   index n;
 };
 
-// beta and theta of a line.
-inline void solve_line(const LineView& L, index j, const LineEntries& of) {
+// beta and theta of a line; scratch from p0 on.
+inline void solve_line(const LineView& L, index j, const LineEntries& of, index p0) {
   const double mass = L.b[j];
   double x = L.beta[j], tie = L.theta[j];
   const double hint = tie > 0 ? tie - x : -kNone, free = x;
@@ -208,7 +323,6 @@ inline void solve_line(const LineView& L, index j, const LineEntries& of) {
     x = free;
     tie = 0;
     if (free_line(of.z, of.n, mass * (L.reg + L.sigma), x) > L.k) {
-      const index p0 = L.begin[j] + LineView::kPad * j;
       index n = 0;
       for (index e = 0; e < of.n; e += lanes<double>) {
         const index some = of.n - e < lanes<double> ? of.n - e : lanes<double>;
@@ -222,69 +336,154 @@ inline void solve_line(const LineView& L, index j, const LineEntries& of) {
 }
 
 // t of entries z of a line.
-inline Vec<double> entry(const LineView& L, const double* z, double x, double tie) {
-  const double flat = 1 / (L.reg + L.sigma), slope = tie > 0 ? 1 / L.sigma : flat;
-  const Vec<double> w = load(z) + x, near = (w - tie) * slope, top = w * flat, low = near < top ? near : top;
+inline Vec<double> entry(Vec<double> z, double x, double tie, double flat, double steep) {
+  const Vec<double> w = z + x, near = (w - tie) * (tie > 0 ? steep : flat), top = w * flat,
+                    low = near < top ? near : top;
   return low > 0.0 ? low : Vec<double>{};
 }
 
-// The positive entries of line j packed, those near its tie first; `sums` += t.
-inline void pack_line(const LineView& L, index j, const LineEntries& of, double* __restrict sums) {
-  const double x = L.beta[j], tie = L.theta[j];
-  const index p0 = L.begin[j] + LineView::kPad * j;
-  double* val = L.val + p0;
-  std::int32_t* positive = L.positive + p0;
-  // Near the tie: below the t of an entry that leaves it upwards.
-  const double edge = tie > kTiny ? tie / L.reg : kLeast;
-  const auto pack = [&](double low, double high, index end) {
-    for (index e = 0; e < of.n; e += lanes<double>) {
-      const index some = of.n - e < lanes<double> ? of.n - e : lanes<double>;
-      end += pack_between(entry(L, of.z + e, x, tie), low, high, of.idx + e, some, positive + end, val + end);
-    }
-    return end;
-  };
-  const index near = edge > kLeast ? pack(kLeast, edge, 0) : 0, end = pack(edge, kNone, near);
-  for (index e = 0; e < end; ++e) sums[positive[e]] += val[e];
-  L.near[j] = p0 + near;
-  L.end[j] = p0 + end;
-}
-
-// Lines [j0, j1); `sums` (others) += t. Of the entries of a short line only those that can be positive: no t
-// exceeds b_j, so that these have z > top - (reg + sigma) b_j.
+// Lines [j0, j1); `sums` (others) += t. Their positive entries are packed one line behind the other, in each
+// line those near its tie first: below the t of an entry that leaves it upwards.
+// Of the entries of a short line only those that can be positive are taken.
 inline void lines(const LineView& L, double* __restrict sums, index j0, index j1) {
+  constexpr index W = lanes<double>;
+  const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : flat, whole = L.reg + L.sigma;
   double short_z[kShort], z[kShort + LineView::kPad];
   std::int32_t idx[kShort + LineView::kPad];
+  double* const val = L.val;
+  std::int32_t* const positive = L.positive;
+  const index begin = L.begin[j0] + LineView::kPad * j0;
+  index end = begin;
   for (index j = j0; j < j1; ++j) {
-    const index e0 = L.begin[j], p0 = e0 + LineView::kPad * j, n = L.begin[j + 1] - e0;
-    L.near[j] = L.end[j] = p0;
+    const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
+    L.first[j] = L.near[j] = L.end[j] = end;
     if (n == 0 || !(L.b[j] > 0)) continue;
-    LineEntries of{L.z + p0, L.idx + e0, n};
-    if (n <= kShort) {
-      const double least = slacks(L, j, short_z) - (1 + 1e-9) * (L.reg + L.sigma) * L.b[j];
+    LineEntries of{L.z + e0 + LineView::kPad * j, L.idx + e0, n};
+    double guess = -kNone;
+    if (n <= W) {
+      store(z, line_slacks(L, e0, n));
+      of = {z, L.idx + e0, n};
+    } else if (n <= kShort) {
+      const double tie = L.theta[j], hint = tie - L.beta[j];
+      double least = slacks(L, j, short_z, hint);
+      if (const double near = hint - kReach * whole * L.b[j]; tie > 0 && near > least) least = guess = near;
       index count = 0;
-      for (index e = 0; e < n; e += lanes<double>) {
-        const index some = n - e < lanes<double> ? n - e : lanes<double>;
+      for (index e = 0; e < n; e += W) {
+        const index some = n - e < W ? n - e : W;
         count += pack_between(load(short_z + e), least, kNone, L.idx + e0 + e, some, idx + count, z + count);
       }
       store(z + count, splat(-kNone));
       of = {z, idx, count};
     } else {
-      slacks(L, j, L.z + p0);
+      slacks(L, j, L.z + e0 + LineView::kPad * j, L.theta[j] - L.beta[j]);
     }
-    solve_line(L, j, of);
-    pack_line(L, j, of, sums);
+    bool solved = of.n <= W && solve_vector(L, j, load(of.z), flat, steep);
+    if (guess > -kNone && !(L.theta[j] - L.beta[j] >= guess)) {
+      of = {short_z, L.idx + e0, n};
+      solved = false;
+    }
+    if (!solved) solve_line(L, j, of, end);
+    const double x = L.beta[j], tie = L.theta[j], edge = tie > kTiny ? tie / L.reg : kLeast;
+    const auto pack = [&](double low, double high) {
+      for (index e = 0; e < of.n; e += W) {
+        const index some = of.n - e < W ? of.n - e : W;
+        end += pack_between(entry(load(of.z + e), x, tie, flat, steep), low, high, of.idx + e, some, positive + end,
+                            val + end);
+      }
+    };
+    if (L.k < of.n) pack(kLeast, edge);
+    L.near[j] = end;
+    pack(edge, kNone);
+    L.end[j] = end;
   }
+  for (index e = begin; e < end; ++e) sums[positive[e]] += val[e];
 }
 
 // t of lines [j0, j1), where beta and theta are known.
 inline void line_entries(const LineView& L, index j0, index j1) {
+  const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : flat;
   for (index j = j0; j < j1; ++j) {
     const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
     double *t = L.t + e0, *z = L.z + e0 + LineView::kPad * j;
     const bool in = L.b[j] > 0;
-    if (in) slacks(L, j, z);
+    if (in) slacks(L, j, z, 0);
     for (index e = 0; e < n; e += lanes<double>)
-      store_some(t + e, in ? entry(L, z + e, L.beta[j], L.theta[j]) : Vec<double>{}, n - e);
+      store_some(t + e, in ? entry(load(z + e), L.beta[j], L.theta[j], flat, steep) : Vec<double>{}, n - e);
+  }
+}
+
+// The sums over the slots [first, last) of a slice of eight, x gathered.
+struct Eight {
+  static constexpr index kParts = 8 / lanes<double>;
+  Vec<double> part[kParts];
+};
+inline Eight slots(const std::int32_t* idx, index first, index last, const double* x) {
+  Eight sum{};
+  for (index s = first; s < last; ++s)
+    for (index p = 0; p < Eight::kParts; ++p) sum.part[p] += gather(x, idx + 8 * s + p * lanes<double>);
+  return sum;
+}
+
+// Conjugate gradients, preconditioned by the diagonal, until little of the residual is left. An
+// iteration gathers twice for every positive entry and reads five vectors.
+void line_step(const LineSystem& S) {
+  using V = Vec<double>;
+  constexpr index W = lanes<double>, most = 300;
+  const index n = 8 * S.other_slices;
+  const auto size = [](V v) { return v < 0.0 ? -v : v; };
+  V sum{}, sizes{};
+  for (index i = 0; i < n; i += W) {
+    const V r = load(S.gradient + i), z = load(S.inverse + i) * r;
+    store(S.step + i, V{});
+    store(S.residual + i, r);
+    store(S.direction + i, z);
+    sum += r * z;
+    sizes += size(r);
+  }
+  double rz = reduce<double>(sum), left = reduce<double>(sizes);
+  const double goal = S.left * left;
+  for (index round = 0; round < most && left > goal && rz > 0; ++round) {
+    for (index s = 0; s < S.line_slices; ++s) {
+      const index* at = S.line_slots + 2 * s;
+      const Eight v = slots(S.line_idx, at[1], at[2], S.direction);
+      if (at[0] == at[1]) {
+        for (index p = 0; p < Eight::kParts; ++p)
+          store(S.q + 16 * s + p * W, load(S.top_top + 8 * s + p * W) * v.part[p]);
+        continue;
+      }
+      const Eight u = slots(S.line_idx, at[0], at[1], S.direction);
+      for (index p = 0; p < Eight::kParts; ++p) {
+        const V both = load(S.near_top + 8 * s + p * W);
+        store(S.q + 16 * s + p * W, both * u.part[p] + load(S.top_top + 8 * s + p * W) * v.part[p]);
+        store(S.q + 16 * s + 8 + p * W, load(S.near_near + 8 * s + p * W) * u.part[p] + both * v.part[p]);
+      }
+    }
+    V curvatures{};
+    for (index s = 0; s < S.other_slices; ++s) {
+      const Eight fall = slots(S.other_idx, S.other_slots[s], S.other_slots[s + 1], S.q);
+      for (index p = 0; p < Eight::kParts; ++p) {
+        const index i = 8 * s + p * W;
+        const V x = load(S.direction + i), y = load(S.diagonal + i) * x - fall.part[p];
+        store(S.product + i, y);
+        curvatures += x * y;
+      }
+    }
+    const double curvature = reduce<double>(curvatures);
+    if (!(curvature > 0)) return;
+    const double length = rz / curvature;
+    sum = sizes = V{};
+    for (index i = 0; i < n; i += W) {
+      const V r = load(S.residual + i) - length * load(S.product + i);
+      store(S.step + i, load(S.step + i) + length * load(S.direction + i));
+      store(S.residual + i, r);
+      sum += r * r * load(S.inverse + i);
+      sizes += size(r);
+    }
+    const double next = reduce<double>(sum), factor = next / rz;
+    left = reduce<double>(sizes);
+    for (index i = 0; i < n; i += W)
+      store(S.direction + i, load(S.inverse + i) * load(S.residual + i) + factor * load(S.direction + i));
+    rz = next;
   }
 }
 

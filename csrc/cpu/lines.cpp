@@ -3,8 +3,10 @@
 
 namespace ot {
 
-std::function<void(const LineView&, double*)> lines_on_host() {
-  return [be = std::make_shared<cpu::Backend>(0)](const LineView& lines, double* sums) { be->lines(lines, sums); };
+LineKernels lines_on_host() {
+  const auto be = std::make_shared<cpu::Backend>(0);
+  return {[be](const LineView& lines, double* sums) { be->lines(lines, sums); },
+          [be](const LineSystem& system) { be->line_step(system); }};
 }
 
 }  // namespace ot

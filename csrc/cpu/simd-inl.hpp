@@ -40,7 +40,11 @@ inline Vec<T> splat(T x) {
 template <class T, class V>
 inline double reduce(V v) {
 #if OT_VEC == 64
-  if constexpr (sizeof(T) == 8) return _mm512_reduce_add_pd((__m512d)v);
+  if constexpr (sizeof(T) == 8) {  // the intrinsic warns of variables of its own
+    const auto half = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+    const auto pair = __builtin_shufflevector(half, half, 0, 1) + __builtin_shufflevector(half, half, 2, 3);
+    return pair[0] + pair[1];
+  }
 #endif
   double x[lanes<T>];
   for (index l = 0; l < lanes<T>; ++l) x[l] = v[l];
@@ -58,6 +62,8 @@ inline double reduce_max(Vec<double> v) {
   return most;
 #endif
 }
+
+inline double reduce_min(Vec<double> v) { return -reduce_max(-v); }
 
 // Float32 storage, float64 arithmetic, and back.
 inline Vec<double> load_f64(const double* p) { return load(p); }
@@ -134,6 +140,16 @@ inline index add_where(Vec<double> v, double cut, Vec<double> w, Vec<double>& su
   sum += in ? w : Vec<double>{};
   index count = 0;
   for (index l = 0; l < lanes<double>; ++l) count -= in[l];
+  return count;
+#endif
+}
+
+inline index count_above(Vec<double> v, double cut) {
+#if OT_VEC == 64
+  return __builtin_popcount(_mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(cut), _CMP_GT_OQ));
+#else
+  index count = 0;
+  for (index l = 0; l < lanes<double>; ++l) count += v[l] > cut;
   return count;
 #endif
 }

@@ -87,10 +87,8 @@ class BackendOn {
 
   void candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to);
   // The lines are few, and where the solver reads them: the way to the device and back costs more than they do.
-  void lines(const LineView& view, double* sums) {
-    if (!lines_) lines_ = lines_on_host();
-    lines_(view, sums);
-  }
+  void lines(const LineView& view, double* sums) { on_host().lines(view, sums); }
+  void line_step(const LineSystem& system) { on_host().step(system); }
   void write(index n, const double* from, double* to) {
     device_.upload(to, from, n * static_cast<index>(sizeof(double)));
   }
@@ -153,13 +151,18 @@ class BackendOn {
     return b.data();
   }
 
+  LineKernels& on_host() {
+    if (!on_host_.lines) on_host_ = lines_on_host();
+    return on_host_;
+  }
+
   Device& device_;
   Buffer<double> h_, parts_, row_, val_, col_val_;
   Buffer<std::int32_t> idx_, col_row_;
   Buffer<index> begin_, end_, length_, offset_, col_begin_;
   Buffer<std::uint32_t> keys_;
   Buffer<Placed> entries_;
-  std::function<void(const LineView&, double*)> lines_;
+  LineKernels on_host_;
   Laplacian factor_;
   struct {  // on the host: the columns of T, and the diagonal of (columns, rows)
     Buffer<index> begin;

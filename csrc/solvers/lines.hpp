@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "core/slack.hpp"
+#include "solvers/curvature.hpp"
 
 namespace ot {
 
@@ -30,7 +31,7 @@ class LineDual {
   using Doubles = std::vector<double>;
   using Stop = std::function<bool()>;
 
-  std::function<void(const LineView&, double*)> solve_lines;  // of the backend
+  LineKernels kernels;  // of the backend
   index lines = 0, others = 0;
   const double *a = nullptr, *b = nullptr;  // masses of the others and of the lines
   index k = std::numeric_limits<index>::max();
@@ -47,10 +48,9 @@ class LineDual {
     lines = line_count;
     others = other_count;
     begin.assign(at(lines + 1), 0);
-    for (Doubles* v : {&alpha, &gradient, &base_, &step_, &residual_, &direction_, &product_, &scaled_, &inverse_})
-      v->assign(at(others), 0);
+    for (Doubles* v : {&alpha, &gradient, &base_, &step_, &sums_}) v->assign(at(others), 0);
     for (Doubles* v : {&beta, &theta}) v->assign(at(lines), 0);
-    for (auto* v : {&near_, &end_}) v->assign(at(lines), 0);
+    for (auto* v : {&first_, &near_, &end_}) v->assign(at(lines), 0);
   }
 
   // Takes new candidates by rows of C, at potentials f (rows) and g; rows are the lines, or the
@@ -90,7 +90,7 @@ class LineDual {
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
     differentiate();
-    solve_lines(view(), nullptr);
+    kernels.lines(view(), nullptr);
   }
 
   // Newton steps, their components clipped, each with a line search; until error <= tol. Returns
@@ -98,7 +98,7 @@ class LineDual {
   bool maximise(double tol, double reach, double clip, index most, const Stop& stop) {
     differentiate();
     const bool within = ascend(tol, reach, clip, most, stop);
-    solve_lines(view(), nullptr);
+    kernels.lines(view(), nullptr);
     return within;
   }
 
@@ -146,7 +146,7 @@ class LineDual {
 
   // How far potentials have risen since the candidates were taken: up to their margin, no other entry matters.
   double risen() const { return rise(alpha) + rise(beta); }
-  index positive(index j) const { return end_[at(j)] - first(j); }
+  index positive(index j) const { return end_[at(j)] - first_[at(j)]; }
 
   static constexpr double kDamping = 1e-3;
 
@@ -171,6 +171,7 @@ class LineDual {
             beta.data(),
             theta.data(),
             t.data(),
+            first_.data(),
             near_.data(),
             end_.data(),
             positive_.data(),
@@ -180,10 +181,10 @@ class LineDual {
 
   // beta, theta and the gradient at alpha.
   void differentiate() {
-    solve_lines(view(), product_.data());
+    kernels.lines(view(), sums_.data());
     error = 0;
     for (index i = 0; i < others; ++i) {
-      gradient[at(i)] = a[i] > 0 ? a[i] - product_[at(i)] : 0.0;
+      gradient[at(i)] = a[i] > 0 ? a[i] - sums_[at(i)] : 0.0;
       error += std::fabs(gradient[at(i)]);
     }
   }
@@ -191,8 +192,7 @@ class LineDual {
   bool ascend(double tol, double reach, double clip, index most, const Stop& stop) {
     for (index round = 0; round < most && error > tol && !stop(); ++round) {
       base_ = alpha;
-      linearise();
-      const double slope = solve(clip);
+      const double slope = step(clip);
       if (!(slope > 0)) break;
       double tau = search(slope);
       if (tau > 0.7) damping = std::max(1e-9, 0.2 * damping);
@@ -209,8 +209,6 @@ class LineDual {
     }
     return true;
   }
-
-  index first(index j) const { return begin[at(j)] + LineView::kPad * j; }  // in positive_
 
   static double rise(const Doubles& v) {
     double most = -INFINITY;
@@ -266,83 +264,10 @@ class LineDual {
     spare_cost_.swap(merged_cost_);
   }
 
-  // The Schur complement of the generalised Hessian after beta is eliminated. Per line, with J the
-  // derivative of t: J - J1 1'J / 1'J1, where J = diag(weight) less a rank one over the entries near the
-  // tie. The weight is 1/sigma near the tie and 1/(reg + sigma) above; J1 is `share` near it.
-  void linearise() {
-    curved_.clear();
-    std::fill(inverse_.begin(), inverse_.end(), 0.0);
-    const double flat = 1 / (reg + sigma);
-    for (index j = 0; j < lines; ++j) {
-      Curved line{first(j), near_[at(j)], end_[at(j)], 0, 0, 0};
-      const index near = line.near - line.first, top = line.end - line.near;
-      if (near + top < 2) continue;  // one entry follows its line: no curvature
-      if (near > 0) {
-        const auto m = static_cast<double>(near);
-        const double rest = m + static_cast<double>(std::max<index>(0, k - top)) * sigma / reg;
-        line.rank = 1 / (sigma * rest);
-        line.share = (1 - m / rest) / sigma;
-      }
-      const double h = static_cast<double>(top) * flat + static_cast<double>(near) * line.share;
-      line.height = h > 0 ? 1 / h : 0;
-      curved_.push_back(line);
-      const double d_near = 1 / sigma - line.rank - line.share * line.share * line.height;
-      const double d_top = flat - flat * flat * line.height;
-      const std::int32_t* to = positive_.data();
-      for (index q = line.first; q < line.near; ++q) inverse_[at(to[q])] += d_near;
-      for (index q = line.near; q < line.end; ++q) inverse_[at(to[q])] += d_top;
-    }
-  }
-
-  void apply(const Doubles& in, Doubles& out, double ridge) const {
-    const double* x = in.data();
-    double* y = out.data();
-    const std::int32_t* to = positive_.data();
-    const double flat = 1 / (reg + sigma), steep = 1 / sigma;
-    for (index i = 0; i < others; ++i) y[i] = ridge * x[i];
-    for (const Curved& line : curved_) {
-      double near = 0, top = 0;
-      for (index p = line.first; p < line.near; ++p) near += x[to[p]];
-      for (index p = line.near; p < line.end; ++p) top += x[to[p]];
-      const double all = (line.share * near + flat * top) * line.height;
-      const double fall = line.rank * near + line.share * all;
-      for (index p = line.first; p < line.near; ++p) y[to[p]] += steep * x[to[p]] - fall;
-      for (index p = line.near; p < line.end; ++p) y[to[p]] += flat * (x[to[p]] - all);
-    }
-  }
-
-  // step = (H + damping)^-1 gradient by conjugate gradients, clipped, without its mean; returns <gradient, step>.
-  double solve(double clip) {
-    const double ridge = damping / (reg + sigma);
-    double rz = 0, norm = 0;
-    for (std::size_t i = 0; i < at(others); ++i) {
-      inverse_[i] = 1 / (std::max(0.0, inverse_[i]) + ridge);
-      step_[i] = 0;
-      residual_[i] = gradient[i];
-      direction_[i] = inverse_[i] * residual_[i];
-      rz += residual_[i] * direction_[i];
-      norm += std::fabs(residual_[i]);
-    }
-    double left = norm;
-    for (index round = 0; round < kMaxCg && left > kResidual * norm && rz > 0; ++round) {
-      apply(direction_, product_, ridge);
-      double curvature = 0;
-      for (std::size_t i = 0; i < at(others); ++i) curvature += direction_[i] * product_[i];
-      if (!(curvature > 0)) break;
-      const double length = rz / curvature;
-      double next = 0;
-      left = 0;
-      for (std::size_t i = 0; i < at(others); ++i) {
-        step_[i] += length * direction_[i];
-        residual_[i] -= length * product_[i];
-        scaled_[i] = inverse_[i] * residual_[i];
-        next += residual_[i] * scaled_[i];
-        left += std::fabs(residual_[i]);
-      }
-      const double factor = next / rz;
-      for (std::size_t i = 0; i < at(others); ++i) direction_[i] = scaled_[i] + factor * direction_[i];
-      rz = next;
-    }
+  // The step, clipped, without its mean; returns <gradient, step>.
+  double step(double clip) {
+    curvature_.build(view(), damping / (reg + sigma));
+    curvature_.solve(kernels.step, gradient, step_);
     double slope = 0, mean = 0, mass = 0;
     for (std::size_t i = 0; i < at(others); ++i) {
       step_[i] = std::min(clip, std::max(-clip, step_[i]));
@@ -378,16 +303,10 @@ class LineDual {
     return tau;
   }
 
-  static constexpr index kMaxCg = 300;
-  static constexpr double kResidual = 0.1;
-  Doubles z_, val_, order_, base_, step_, residual_, direction_, product_, scaled_, inverse_;
-  struct Curved {
-    index first, near, end;  // its positive entries, those near the tie before `near`
-    double rank, share, height;
-  };
-  std::vector<Curved> curved_;          // lines of two entries or more
-  std::vector<std::int32_t> positive_;  // others of positive entries, line by line
-  std::vector<index> near_, end_;       // (lines) their ends
+  LineCurvature curvature_;
+  Doubles z_, val_, order_, base_, step_, sums_;
+  std::vector<std::int32_t> positive_;     // others of positive entries, line by line
+  std::vector<index> first_, near_, end_;  // (lines) where they begin and end
   // New candidates, before they replace the old ones.
   std::vector<index> spare_begin_, next_, merged_begin_;
   std::vector<std::int32_t> spare_idx_, merged_idx_;

@@ -84,7 +84,8 @@ class Quadratic {
     dual_.a = by_rows ? b_.data() : a_.data();
     dual_.b = by_rows ? a_.data() : b_.data();
     dual_.reg = p.reg;
-    dual_.solve_lines = [this](const LineView& view, double* sums) { be_.lines(view, sums); };
+    dual_.kernels = {[this](const LineView& view, double* sums) { be_.lines(view, sums); },
+                     [this](const LineSystem& system) { be_.line_step(system); }};
   }
 
   // Potentials in cost units, vectors of the backend: the result, and the start where `warm`.

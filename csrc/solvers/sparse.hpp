@@ -220,7 +220,7 @@ class SparsityConstrained : Quadratic<B> {
     qp.a = dual_.a;
     qp.b = dual_.b;
     qp.reg = p_.reg;
-    qp.solve_lines = dual_.solve_lines;
+    qp.kernels = dual_.kernels;
     qp.alpha = dual_.alpha;
     qp.beta = dual_.beta;
     support(held_, from);
@@ -276,7 +276,7 @@ class SparsityConstrained : Quadratic<B> {
       to.a = dual_.a;
       to.b = dual_.b;
       to.reg = p_.reg;
-      to.solve_lines = dual_.solve_lines;
+      to.kernels = dual_.kernels;
     }
     from.clear();
     to.idx.clear();

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -152,7 +153,7 @@ class ReferenceBackend {
     std::fill(out, out + L.others, 0.0);
     for (index j = 0; j < L.lines; ++j) {
       const index e0 = L.begin[j], e1 = L.begin[j + 1];
-      L.near[j] = L.end[j] = e0 + LineView::kPad * j;
+      L.first[j] = L.near[j] = L.end[j] = e0 + LineView::kPad * j;
       if (e0 == e1 || !(L.b[j] > 0)) continue;
       double low = INFINITY;
       for (index e = e0; e < e1; ++e) {
@@ -170,6 +171,32 @@ class ReferenceBackend {
       }
       for (index e = e0; e < e1; ++e) out[L.idx[e]] += L.t[e];
     }
+  }
+
+  // By conjugate gradients without preconditioning.
+  void line_step(const LineSystem& S) {
+    const auto size = static_cast<std::size_t>(8 * S.other_slices);
+    std::vector<Real> x(size), r(S.gradient, S.gradient + size), p = r;
+    const auto norm = [](const std::vector<Real>& v) {
+      Real sum = 0;
+      for (const Real e : v) sum += std::fabs(e);
+      return sum;
+    };
+    const auto dot = [](const std::vector<Real>& v, const std::vector<Real>& w) {
+      return std::inner_product(v.begin(), v.end(), w.begin(), Real(0));
+    };
+    const Real goal = S.left * norm(r);
+    for (int round = 0; round < 3000 && norm(r) > goal; ++round) {
+      const auto y = curved(S, p);
+      const Real rr = dot(r, r), length = rr / dot(p, y);
+      for (std::size_t i = 0; i < size; ++i) {
+        x[i] += length * p[i];
+        r[i] -= length * y[i];
+      }
+      const Real factor = dot(r, r) / rr;
+      for (std::size_t i = 0; i < size; ++i) p[i] = r[i] + factor * p[i];
+    }
+    std::copy(x.begin(), x.end(), S.step);
   }
 
   void write(index n, const double* from, double* to) { std::copy_n(from, n, to); }
@@ -252,6 +279,26 @@ class ReferenceBackend {
   }
 
  private:
+  static std::vector<Real> curved(const LineSystem& S, std::vector<Real> x) {
+    std::vector<Real> y(x.size()), q(static_cast<std::size_t>(16 * S.line_slices + 8));
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] = S.diagonal[i] * x[i];
+    x.resize(x.size() + 8);
+    const auto sum = [](const std::int32_t* idx, index first, index last, index lane, const std::vector<Real>& v) {
+      Real total = 0;
+      for (index s = first; s < last; ++s) total += v[static_cast<std::size_t>(idx[8 * s + lane])];
+      return total;
+    };
+    for (index r = 0; r < 8 * S.line_slices; ++r) {
+      const index *at = S.line_slots + r / 8 * 2, lane = r % 8, to = r / 8 * 16 + lane;
+      const Real u = sum(S.line_idx, at[0], at[1], lane, x), v = sum(S.line_idx, at[1], at[2], lane, x);
+      q[static_cast<std::size_t>(to)] = S.near_top[r] * u + S.top_top[r] * v;
+      q[static_cast<std::size_t>(to + 8)] = S.near_near[r] * u + S.near_top[r] * v;
+    }
+    for (index i = 0; i < 8 * S.other_slices; ++i)
+      y[static_cast<std::size_t>(i)] -= sum(S.other_idx, S.other_slots[i / 8], S.other_slots[i / 8 + 1], i % 8, q);
+    return y;
+  }
+
   template <class F>
   static void bisect(double& low, double& high, F below) {
     for (int round = 0; round < 200; ++round) {

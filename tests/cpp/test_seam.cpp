@@ -5,6 +5,7 @@
 
 #include "emulator.hpp"
 #include "instances.hpp"
+#include "solvers/curvature.hpp"
 
 namespace ot {
 namespace {
@@ -291,17 +292,18 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
         Vector beta(b.size(), 0.0), theta = beta, t(idx.size()), want = t, ignored = beta, ignored_too = beta;
         Vector z(idx.size() + size(LineView::kPad * lines)), val = z;
         std::vector<std::int32_t> positive(z.size()), positive_same = positive, positive_want = positive;
-        std::vector<index> near(b.size()), end = near, ignored_near = near, ignored_end = near;
+        std::vector<index> first(b.size()), near = first, end = near, ignored_first = near, ignored_near = near,
+                                            ignored_end = near;
         for (int round = 0; round < 3; ++round) {  // cold, from near by, and from the answer
           if (round < 2)
             for (double& v : alpha) v += (round == 0 ? 0.5 : 1e-3) * uniform(random);
-          LineView view{lines,        others,          k,
-                        0.7,          sigma,           begin.data(),
-                        idx.data(),   cost.data(),     sigma > 0 ? centre.data() : nullptr,
-                        b.data(),     alpha.data(),    beta.data(),
-                        theta.data(), t.data(),        near.data(),
-                        end.data(),   positive.data(), z.data(),
-                        val.data()};
+          LineView view{lines,        others,       k,
+                        0.7,          sigma,        begin.data(),
+                        idx.data(),   cost.data(),  sigma > 0 ? centre.data() : nullptr,
+                        b.data(),     alpha.data(), beta.data(),
+                        theta.data(), t.data(),     first.data(),
+                        near.data(),  end.data(),   positive.data(),
+                        z.data(),     val.data()};
           LineView same = view, reference = view;
           Vector beta_same = beta, theta_same = theta, t_same = t, sums_same = sums;
           same.beta = beta_same.data();
@@ -312,6 +314,7 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
           reference.theta = ignored_too.data();
           reference.t = want.data();
           reference.positive = positive_want.data();
+          reference.first = ignored_first.data();
           reference.near = ignored_near.data();
           reference.end = ignored_end.data();
           be.lines(view, sums.data());
@@ -326,13 +329,31 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
             for (index e = begin[size(j)]; e < begin[size(j + 1)]; ++e)
               if (t[size(e)] > 0) found[t[size(e)] >= theta[size(j)] / 0.7].push_back(idx[size(e)]);
             const auto at = [&](index e) { return positive.begin() + e; };
-            parts[0].assign(at(begin[size(j)] + LineView::kPad * j), at(near[size(j)]));
+            parts[0].assign(at(first[size(j)]), at(near[size(j)]));
             parts[1].assign(at(near[size(j)]), at(end[size(j)]));
             CHECK(parts[0] == found[0]);
             CHECK(parts[1] == found[1]);
           }
           check_close(t, want, 1e-9, 1e-10);
           check_close(sums, sums_want, 1e-9, 1e-9);
+          if (round != 1) continue;
+          // Newton's step: H is the derivative of the sums.
+          const double ridge = 0.1, ahead = 1e-8;
+          Vector gradient(alpha.size()), step = gradient, moved = alpha, sums_ahead = sums;
+          for (double& v : gradient) v = uniform(random) - 0.5;
+          LineCurvature curvature;
+          curvature.build(view, ridge);
+          curvature.solve(
+              [&](LineSystem system) {
+                system.left = 1e-12;
+                be.line_step(system);
+              },
+              gradient, step);
+          for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += ahead * step[i];
+          same.alpha = moved.data();
+          alone.lines(same, sums_ahead.data());
+          for (std::size_t i = 0; i < step.size(); ++i)
+            CHECK((sums_ahead[i] - sums[i]) / ahead + ridge * step[i] == doctest::Approx(gradient[i]).epsilon(1e-5));
         }
       }
   }
