@@ -49,8 +49,7 @@ struct LineView {
   double reg = 0, sigma = 0;
   const index* begin = nullptr;       // (lines + 1)
   const std::int32_t* idx = nullptr;  // by entry
-  const double* cost = nullptr;       // by entry
-  const double* centre = nullptr;     // by entry (nullable)
+  const double* cost = nullptr;       // by entry, less sigma P of the proximal centre
   const double* b = nullptr;          // (lines)
   const double* alpha = nullptr;      // (others)
   double* beta = nullptr;             // (lines) in and out

@@ -9,7 +9,7 @@ static_assert(LineView::kPad % lanes<double> == 0);
 inline constexpr double kNone = __builtin_inf();
 // The least t that counts, and a theta that is as good as zero. Denormal numbers cost a hundred cycles each.
 inline constexpr double kLeast = 1e-300, kTiny = 1e-200;
-inline constexpr double kReach = 0.25;
+inline constexpr double kReach = 0.005;
 inline constexpr index kShort = 256;  // entries of a line of which those that matter are taken first
 alignas(64) inline constexpr double kBeyond[16] = {0,     0,     0,     0,     0,     0,     0,     0,
                                                    kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
@@ -278,8 +278,7 @@ inline bool solve_vector(const LineView& L, index j, Vec<double> z, double flat,
 
 // z of `count` entries from e on, a vector at most; -inf behind them.
 inline Vec<double> line_slacks(const LineView& L, index e, index count) {
-  Vec<double> v = gather_some(L.alpha, L.idx + e, count) - load_some(L.cost + e, count);
-  if (L.centre) v += L.sigma * load_some(L.centre + e, count);
+  const Vec<double> v = gather_some(L.alpha, L.idx + e, count) - load_some(L.cost + e, count);
   return v - load(kBeyond + 8 - count);
 }
 
@@ -290,8 +289,7 @@ inline double slacks(const LineView& L, index j, double* z, double hint) {
   Vec<double> most = splat(-kNone), sums{};
   index count = 0;
   for (index e = 0; e < whole; e += lanes<double>) {
-    Vec<double> v = gather(L.alpha, L.idx + e0 + e) - load(L.cost + e0 + e);
-    if (L.centre) v += L.sigma * load(L.centre + e0 + e);
+    const Vec<double> v = gather(L.alpha, L.idx + e0 + e) - load(L.cost + e0 + e);
     most = v > most ? v : most;
     count += add_where<false>(v, hint, v, sums);
     store(z + e, v);

@@ -22,36 +22,29 @@ inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
   }
 }
 
-// Appends the entries of f_i + g_j - (C_ij - shift) > -margin. The largest slack of 32 columns is
-// taken in vectors; only where it exceeds the bound are they looked at one by one.
+// Appends the entries of f_i + g_j - (C_ij - shift) > -margin. Where they are few, the largest slack of 32
+// columns is taken in vectors, and only where it exceeds the bound are they looked at one by one; after a row with
+// some in every fourth of these groups, all columns are packed.
 template <class TC>
 void slack(const SlackArgs& A, index i0, index i1) {
-  constexpr index G = 32;
-  const index m = A.geo.m;
+  constexpr index G = 32, W = lanes<double>;
+  const index m = A.geo.m, whole = m - m % W;
   const double shift = A.geo.shift;
   const KeptView& k = *A.kept;
+  const double* __restrict g = A.g;
+  bool many = false;
   for_rows<TC>(A.geo, A.work, i0, i1, [&](index i, const TC* __restrict c) {
     index at = i == k.first ? 0 : k.end[i - 1] - k.base;
     k.begin[i] = k.base + at;
     const double bound = -A.margin - A.f[i];
-    const double* __restrict g = A.g;
-    for (index j0 = 0; j0 < m && bound < __builtin_inf(); j0 += G) {
-      const index j1 = m - j0 < G ? m : j0 + G;
-      double best = -__builtin_inf();
-#pragma omp simd reduction(max : best)
-      for (index j = j0; j < j1; ++j) {
-        const double s = g[j] - (static_cast<double>(c[j]) - shift);
-        best = s > best ? s : best;
+    const auto pack = [&](index first, index last) {
+      for (index j = first; j < last; j += W) {
+        const Vec<double> cost = load_f64(c + j) - shift;
+        at += pack_where(load(g + j) - cost, bound, cost, j, k.idx + at, k.val + at);
       }
-      if (!(best > bound)) continue;
-      if (j1 - j0 == G && at + G <= k.capacity) {
-        for (index j = j0; j < j1; j += lanes<double>) {
-          const Vec<double> cost = load_f64(c + j) - shift;
-          at += pack_where(load(g + j) - cost, bound, cost, j, k.idx + at, k.val + at);
-        }
-        continue;
-      }
-      for (index j = j0; j < j1; ++j) {
+    };
+    const auto append = [&](index first, index last) {
+      for (index j = first; j < last; ++j) {
         const double cost = static_cast<double>(c[j]) - shift;
         if (g[j] - cost > bound) {
           if (at < k.capacity) {
@@ -61,7 +54,29 @@ void slack(const SlackArgs& A, index i0, index i1) {
           ++at;
         }
       }
+    };
+    index groups = 0;
+    if (many && at + m <= k.capacity) {
+      const index before = at;
+      pack(0, whole);
+      append(whole, m);
+      groups = at - before;
+    } else {
+      for (index j0 = 0; j0 < m && bound < __builtin_inf(); j0 += G) {
+        const index j1 = m - j0 < G ? m : j0 + G;
+        double best = -__builtin_inf();
+#pragma omp simd reduction(max : best)
+        for (index j = j0; j < j1; ++j) {
+          const double s = g[j] - (static_cast<double>(c[j]) - shift);
+          best = s > best ? s : best;
+        }
+        if (!(best > bound)) continue;
+        ++groups;
+        if (j1 - j0 == G && at + G <= k.capacity) pack(j0, j1);
+        else append(j0, j1);
+      }
     }
+    many = 4 * G * groups > m;
     k.end[i] = k.base + at;
   });
 }

@@ -89,6 +89,7 @@ class LineDual {
 
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
+    shift();
     differentiate();
     kernels.lines(view(), nullptr);
   }
@@ -96,6 +97,7 @@ class LineDual {
   // Newton steps, their components clipped, each with a line search; until error <= tol. Returns
   // false where potentials rose by more than `reach`, so that other entries may matter now.
   bool maximise(double tol, double reach, double clip, index most, const Stop& stop) {
+    shift();
     differentiate();
     const bool within = ascend(tol, reach, clip, most, stop);
     kernels.lines(view(), nullptr);
@@ -164,8 +166,7 @@ class LineDual {
             sigma,
             begin.data(),
             idx.data(),
-            cost.data(),
-            sigma > 0 && !centre.empty() ? centre.data() : nullptr,
+            shifted_.empty() ? cost.data() : shifted_.data(),
             b,
             alpha.data(),
             beta.data(),
@@ -177,6 +178,14 @@ class LineDual {
             positive_.data(),
             z_.data(),
             val_.data()};
+  }
+
+  // Costs less sigma times the centre.
+  void shift() {
+    shifted_.clear();
+    if (!(sigma > 0) || centre.empty()) return;
+    shifted_.resize(cost.size());
+    for (std::size_t e = 0; e < cost.size(); ++e) shifted_[e] = cost[e] - sigma * centre[e];
   }
 
   // beta, theta and the gradient at alpha.
@@ -304,7 +313,7 @@ class LineDual {
   }
 
   LineCurvature curvature_;
-  Doubles z_, val_, order_, base_, step_, sums_;
+  Doubles shifted_, z_, val_, order_, base_, step_, sums_;
   std::vector<std::int32_t> positive_;     // others of positive entries, line by line
   std::vector<index> first_, near_, end_;  // (lines) where they begin and end
   // New candidates, before they replace the old ones.

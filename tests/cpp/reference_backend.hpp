@@ -157,7 +157,7 @@ class ReferenceBackend {
       if (e0 == e1 || !(L.b[j] > 0)) continue;
       double low = INFINITY;
       for (index e = e0; e < e1; ++e) {
-        L.z[e] = L.alpha[L.idx[e]] - L.cost[e] + (L.centre ? L.sigma * L.centre[e] : 0);
+        L.z[e] = L.alpha[L.idx[e]] - L.cost[e];
         low = std::min(low, -L.z[e]);
       }
       double high = low + 1;

@@ -280,7 +280,7 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
       begin.push_back(static_cast<index>(idx.size()));
       b[size(j)] = j % 5 == 3 ? 0 : 0.1 + uniform(random);
     }
-    Vector cost(idx.size()), centre(idx.size());
+    Vector cost(idx.size()), centre(idx.size()), shifted(idx.size());
     for (double& c : cost) c = uniform(random);
     for (double& c : centre) c = uniform(random) < 0.2 ? uniform(random) : 0;
     for (const index k : {index{1}, index{3}, others})
@@ -289,6 +289,7 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
         CAPTURE(lines);
         CAPTURE(k);
         CAPTURE(sigma);
+        for (std::size_t e = 0; e < cost.size(); ++e) shifted[e] = cost[e] - sigma * centre[e];
         Vector beta(b.size(), 0.0), theta = beta, t(idx.size()), want = t, ignored = beta, ignored_too = beta;
         Vector z(idx.size() + size(LineView::kPad * lines)), val = z;
         std::vector<std::int32_t> positive(z.size()), positive_same = positive, positive_want = positive;
@@ -297,13 +298,10 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
         for (int round = 0; round < 3; ++round) {  // cold, from near by, and from the answer
           if (round < 2)
             for (double& v : alpha) v += (round == 0 ? 0.5 : 1e-3) * uniform(random);
-          LineView view{lines,        others,       k,
-                        0.7,          sigma,        begin.data(),
-                        idx.data(),   cost.data(),  sigma > 0 ? centre.data() : nullptr,
-                        b.data(),     alpha.data(), beta.data(),
-                        theta.data(), t.data(),     first.data(),
-                        near.data(),  end.data(),   positive.data(),
-                        z.data(),     val.data()};
+          LineView view{lines,      others,         k,           0.7,          sigma,           begin.data(),
+                        idx.data(), shifted.data(), b.data(),    alpha.data(), beta.data(),     theta.data(),
+                        t.data(),   first.data(),   near.data(), end.data(),   positive.data(), z.data(),
+                        val.data()};
           LineView same = view, reference = view;
           Vector beta_same = beta, theta_same = theta, t_same = t, sums_same = sums;
           same.beta = beta_same.data();
