@@ -25,34 +25,36 @@ from . import cases, report
 REG = 0.1
 
 
-def dual(f: Any, g: Any, case: cases.Case, k: int) -> float:
-    """The dual of at most k entries a column."""
-    top = np.sort(np.maximum(f[:, None] + g - case.C, 0), axis=0)[-k:]
-    return float(case.a @ f + case.b @ g - (top**2).sum() / (2 * REG))
+def dual(f: Any, g: Any, case: cases.Case, k: int, axis: int) -> float:
+    """The dual of at most k entries along the axis."""
+    top = np.sort(np.maximum(f[:, None] + g - case.C, 0), axis=axis)
+    top = top[-k:] if axis == 0 else top[:, -k:]
+    return float(case.a @ f + case.b @ g - (top**2).sum() / (2 * case.reg))
 
 
 def exact_g(f: Any, case: cases.Case, k: int) -> Any:
     """The maximiser of the dual in g for f given: the k largest, projected on the simplex."""
     z = np.sort(f[:, None] - case.C, axis=0)[::-1][:k]
-    x = (np.cumsum(z, axis=0) - REG * case.b) / np.arange(1, k + 1)[:, None]
+    x = (np.cumsum(z, axis=0) - case.reg * case.b) / np.arange(1, k + 1)[:, None]
     used = (z > x).sum(axis=0) - 1
     return -x[used, np.arange(z.shape[1])]
 
 
 Solution = tuple[Any, Any, Any]  # plan, f, g; what is None is not known
+Solve = Callable[[cases.Case, int | None, int, int], Solution]
 
 
-def ours(case: cases.Case, k: int | None, threads: int) -> Solution:
-    C = case.C
+def ours(case: cases.Case, k: int | None, axis: int, threads: int) -> Solution:
+    problem = case.a, case.b, case.C, case.reg
     if k is None:
-        r = otf.quadratic(case.a, case.b, C, REG, threads=threads, on_fail="ignore")
+        r = otf.quadratic(*problem, threads=threads, on_fail="ignore")
     else:
-        r = otf.sparsity_constrained(case.a, case.b, C, REG, k, threads=threads, on_fail="ignore")
+        r = otf.sparsity_constrained(*problem, k, axis=axis, threads=threads, on_fail="ignore")
     return r.plan, r.f, r.g
 
 
-def pot(form: str) -> Callable[..., Solution]:
-    def solve(case: cases.Case, k: int | None, threads: int) -> Solution:
+def pot(form: str) -> Solve:
+    def solve(case: cases.Case, k: int | None, axis: int, threads: int) -> Solution:
         import ot
 
         run = getattr(ot.smooth, f"smooth_ot_{form}")
@@ -60,41 +62,58 @@ def pot(form: str) -> Callable[..., Solution]:
             {"reg_type": "l2"} if k is None else {"reg_type": "sparsity_constrained", "max_nz": k}
         )
         with contextlib.redirect_stdout(io.StringIO()):
-            plan, log = run(case.a, case.b, case.C, REG, log=True, **kind)
+            plan, log = run(case.a, case.b, case.C, case.reg, log=True, **kind)
         return plan, log["alpha"], log["beta"] if form == "dual" else None
 
     return solve
 
 
-def regot(name: str) -> Callable[..., Solution]:
-    def solve(case: cases.Case, k: int | None, threads: int) -> Solution:
+def regot(name: str) -> Solve:
+    def solve(case: cases.Case, k: int | None, axis: int, threads: int) -> Solution:
         import regot
 
         run = getattr(regot, f"qrot_{name}")
-        r = run(np.asfortranarray(case.C), case.a, case.b, REG, tol=1e-9, max_iter=2000)
+        r = run(np.asfortranarray(case.C), case.a, case.b, case.reg, tol=1e-9, max_iter=2000)
         return r.plan, None, None
 
     return solve
 
 
-def row_of(case: cases.Case, k: int | None, name: str, solve: Any, args: Any) -> dict[str, Any]:
-    seconds: list[float] = []
-    with contextlib.suppress(RuntimeError):  # warmed up; so small a problem can end a line search
-        solve(cases.gauss(20, REG), k and min(k, 20), args.threads)
-    # Short solves more often: medians of three are at the mercy of one hiccup.
-    while len(seconds) < args.repeats + 12 * (sum(seconds) < 0.5) and sum(seconds) < args.limit:
-        start = time.perf_counter()
-        plan, f, g = solve(case, k, args.threads)
-        seconds.append(time.perf_counter() - start)
-    most, value = k or len(case.a), float("nan")
+def measured(
+    case: cases.Case, k: int | None, axis: int, solvers: dict[str, Solve], args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """In turn, A B C, A B C; short solves a few times in each turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in solvers}
+    answers: dict[str, Solution] = {}
+    for solve in solvers.values():
+        with contextlib.suppress(
+            RuntimeError
+        ):  # warmed up; so small a problem can end a line search
+            solve(cases.gauss(20, REG), k and min(k, 20), 0, args.threads)
+    for _ in range(args.repeats):
+        for name, solve in solvers.items():
+            spent: list[float] = []
+            while sum(spent) < 0.1 and sum(seconds[name]) < args.limit:
+                start = time.perf_counter()
+                answers[name] = solve(case, k, axis, args.threads)
+                spent.append(time.perf_counter() - start)
+                seconds[name].append(spent[-1])
+    return [row_of(case, k, axis, name, seconds[name], answers[name]) for name in solvers]
+
+
+def row_of(
+    case: cases.Case, k: int | None, axis: int, name: str, seconds: list[float], answer: Solution
+) -> dict[str, Any]:
+    plan, f, g = answer
+    most, value = k or max(case.shape), float("nan")
     if f is not None:
-        value = dual(f, exact_g(f, case, most) if g is None else g, case, most)
+        value = dual(f, exact_g(f, case, most) if g is None else g, case, most, axis)
     P = np.asarray(plan)
     rows, cols = abs(P.sum(1) - case.a).sum(), abs(P.sum(0) - case.b).sum()
-    row = {"case": case.name, "max_nz": k, "solver": name, "seconds": seconds}
+    row = {"case": case.name, "max_nz": k, "axis": axis, "solver": name, "seconds": seconds}
     row |= {"row_error": rows, "col_error": cols, "dual": value}
-    row |= {"value": float((P * case.C).sum() + REG / 2 * (P * P).sum())}
-    row |= {"cardinality": int((P > 0).sum(0).max())}
+    row |= {"value": float((P * case.C).sum() + case.reg / 2 * (P * P).sum())}
+    row |= {"cardinality": int((P > 0).sum(axis).max())}
     print(
         f"{case.name:14} {k or '-':>4} {name:18} {statistics.median(seconds):9.4f} s  "
         f"dual {value:.9f} value {row['value']:.9f} rows {rows:.1e} columns {cols:.1e} "
@@ -107,18 +126,19 @@ def row_of(case: cases.Case, k: int | None, name: str, solve: Any, args: Any) ->
 def run(args: argparse.Namespace) -> None:
     args.repeats = args.repeats or 3
     args.limit = args.limit or 3.0
+    constrained = {"ot_fast": ours} | {f"POT {f}": pot(f) for f in ("semi_dual", "dual")}
+    quadratic = {"ot_fast": ours} | {f"regot {f}": regot(f) for f in ("grssn", "lbfgs_dual")}
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for n in (200, 500) if args.quick else (200, 500, 1000):
             case = cases.gauss(n, REG)
             for k in (2, 4, 16):
-                rows.append(row_of(case, k, "ot_fast", ours, args))
-                for form in ("semi_dual", "dual"):
-                    rows.append(row_of(case, k, f"POT {form}", pot(form), args))
-            rows.append(row_of(case, None, "ot_fast", ours, args))
-            for name in ("grssn", "lbfgs_dual"):
-                rows.append(row_of(case, None, f"regot {name}", regot(name), args))
+                rows += measured(case, k, 0, constrained, args)
+            rows += measured(case, None, 0, quadratic, args)
+        case = cases.routing()
+        for k in (1, 2, 4):
+            rows += measured(case, k, 1, {"ot_fast": ours}, args)
     args.out.mkdir(parents=True, exist_ok=True)
     result = {"suite": "sparse", "reg": REG, "machine": report.machine(args.threads), "rows": rows}
     (args.out / "sparse.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -15,7 +15,7 @@ from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place
 from ._backends import core_of
 
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
-SAMPLE = np.arange(4096) * 7919, np.arange(4096) * 104729 + np.arange(4096) // 7  # rows, columns
+SAMPLE = np.arange(1024) * 7919, np.arange(1024) * 104729 + np.arange(1024) // 7  # rows, columns
 COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
 
 

@@ -56,9 +56,11 @@ void slack(const SlackArgs& A, index i0, index i1) {
       }
     };
     index groups = 0;
-    if (many && at + m <= k.capacity) {
+    if (many && (at + m <= k.capacity || at >= k.capacity)) {
       const index before = at;
-      pack(0, whole);
+      if (at + m <= k.capacity) pack(0, whole);
+      else
+        for (index j = 0; j < whole; j += W) at += count_above(load(g + j) - (load_f64(c + j) - shift), bound);
       append(whole, m);
       groups = at - before;
     } else {
