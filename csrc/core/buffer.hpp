@@ -1,14 +1,8 @@
-// Owned, aligned, uninitialised memory: of the host, where large blocks ask for huge pages (fewer
-// page faults), or of a device.
+// Owned, aligned, uninitialised memory, of the host or of a device.
 #pragma once
-#include <cstdlib>
-#include <new>
 #include <utility>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
+#include "core/recycle.hpp"
 #include "core/types.hpp"
 
 namespace ot {
@@ -30,16 +24,7 @@ class Buffer {
     if (n > 0) data_ = static_cast<T*>(memory.allocate(static_cast<std::size_t>(n) * sizeof(T)));
   }
   explicit Buffer(index n) : size_(n) {
-    if (n == 0) return;
-    constexpr std::size_t huge = std::size_t{1} << 21;
-    std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
-    const std::size_t align = bytes >= 2 * huge ? huge : 64;
-    bytes = (bytes + align - 1) / align * align;
-    data_ = static_cast<T*>(std::aligned_alloc(align, bytes));
-    if (!data_) throw std::bad_alloc();
-#if defined(__linux__)
-    if (align == huge) madvise(data_, bytes, MADV_HUGEPAGE);
-#endif
+    if (n > 0) data_ = static_cast<T*>(Recycler::take(static_cast<std::size_t>(n) * sizeof(T)));
   }
   Buffer(Buffer&& o) noexcept { swap(o); }
   Buffer& operator=(Buffer&& o) noexcept {
@@ -47,8 +32,9 @@ class Buffer {
     return *this;
   }
   ~Buffer() {
-    if (memory_ && data_) memory_->release(data_);
-    else std::free(data_);
+    if (!data_) return;
+    if (memory_) memory_->release(data_);
+    else Recycler::give(data_, static_cast<std::size_t>(size_) * sizeof(T));
   }
 
   T* data() { return data_; }

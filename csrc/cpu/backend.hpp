@@ -198,7 +198,7 @@ class Backend {
     const auto slack = kernels_.slack[geo.dtype == DType::f64];
     begin_.reserve(geo.n);
     end_.reserve(geo.n);
-    if (slack_capacity_ == 0) slack_capacity_ = 16 * chunks.rows;
+    if (slack_capacity_ == 0) slack_capacity_ = std::min<index>(64, geo.m) * chunks.rows;
     to.begin.reserve(geo.n + 1);
     to.nnz = 0;
     for (index most = 0;; slack_capacity_ = most + most / 2) {

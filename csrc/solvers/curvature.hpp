@@ -6,15 +6,15 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <vector>
 
+#include "core/recycle.hpp"
 #include "core/types.hpp"
 
 namespace ot {
 
 class LineCurvature {
  public:
-  using Doubles = std::vector<double>;
+  using Doubles = Recycled<double>;
 
   // From the positive entries of lines. Lines and others are sorted by length, eight of about the same
   // abreast: what is done to them has no short loops, whose ends a processor cannot foretell.
@@ -82,21 +82,22 @@ class LineCurvature {
 
   // Lines of two entries or more: one entry follows its line, without curvature.
   void find(const LineView& L) {
-    lines_.clear();
-    bool ties = false;
+    lines_.resize(at(L.lines));
+    std::size_t count = 0;
+    index tied = 0;
     for (index j = 0; j < L.lines; ++j) {
-      const index first = L.first[j];
-      if (L.end[j] - first < 2) continue;
-      lines_.push_back({first, L.near[j], L.end[j]});
-      ties |= L.near[j] > first;
+      lines_[count] = {L.first[j], L.near[j], L.end[j]};
+      tied += L.near[j] - L.first[j];
+      count += L.end[j] - L.first[j] > 1;
     }
+    lines_.resize(count);
     by_length(lines_, spare_lines_, [](const Line& line) { return line.end - line.near; });
-    if (ties) by_length(lines_, spare_lines_, [](const Line& line) { return line.near - line.first; });
+    if (tied > 0) by_length(lines_, spare_lines_, [](const Line& line) { return line.near - line.first; });
   }
 
   // Stable, by counting.
   template <class T, class Length>
-  void by_length(std::vector<T>& items, std::vector<T>& spare, Length length) {
+  void by_length(Recycled<T>& items, Recycled<T>& spare, Length length) {
     count_.clear();
     for (const T& item : items) {
       const std::size_t n = at(length(item));
@@ -147,9 +148,9 @@ class LineCurvature {
     }
   }
 
-  std::vector<Line> lines_, spare_lines_;
-  std::vector<std::int32_t> others_, spare_others_, place_, line_idx_, other_idx_;
-  std::vector<index> count_, degree_, next_, line_slots_, other_slots_;
+  Recycled<Line> lines_, spare_lines_;
+  Recycled<std::int32_t> others_, spare_others_, place_, line_idx_, other_idx_;
+  Recycled<index> count_, degree_, next_, line_slots_, other_slots_;
   Doubles near_near_, near_top_, top_top_, weight_, least_;
   Doubles diagonal_, inverse_, gradient_, step_, residual_, direction_, product_, q_;
 };

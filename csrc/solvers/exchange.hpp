@@ -11,7 +11,6 @@
 #include <cmath>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "solvers/flow.hpp"
 
@@ -20,7 +19,7 @@ namespace ot {
 class Exchange : public Flow {
  public:
   // Arcs lie by columns, column j from begin[j]; their costs are those of the objective.
-  Exchange(index n, index m, const double* a, const double* b, index k, double reg, const std::vector<index>& begin)
+  Exchange(index n, index m, const double* a, const double* b, index k, double reg, const Recycled<index>& begin)
       : Flow(n, m, a, b), k_(k), reg_(reg), begin_(begin), noise_(kNoise) {
     seen_.resize(at(nodes_));
     degree_.resize(at(m));
@@ -44,7 +43,7 @@ class Exchange : public Flow {
       if (!found) break;
       hold();
     }
-    if (tries > 1 && pack(std::vector<char>(at(root_ - n_), 1)) && anneal(0, unit, INFINITY, poll)) hold();
+    if (tries > 1 && pack(Recycled<char>(at(root_ - n_), 1)) && anneal(0, unit, INFINITY, poll)) hold();
     return !x.empty();
   }
 
@@ -86,8 +85,8 @@ class Exchange : public Flow {
   // anew by pack(), of as few columns as do.
   bool mend() {
     const index columns = root_ - n_;
-    std::vector<index> ball;
-    std::vector<char> in;
+    Recycled<index> ball;
+    Recycled<char> in;
     while (excess_ > 0) {
       index worst = 0;
       for (index j = 0; j < columns; ++j)
@@ -113,7 +112,7 @@ class Exchange : public Flow {
   // Costs aside, for the columns chosen: the heaviest takes the least rows that can fill it, all but the
   // last one whole. This leaves fewer rows for fewer columns, and ends with a plan wherever there are
   // c (k - 1) + 1 rows for c columns at most, and the masses are not too uneven.
-  bool pack(const std::vector<char>& chosen) {
+  bool pack(const Recycled<char>& chosen) {
     const double dust = 1e-13;
     held_.assign(a_, a_ + n_);
     kept_.clear();
@@ -122,7 +121,7 @@ class Exchange : public Flow {
         held_[at(arcs[at(arc_[at(v)])].row)] -= flow_[at(v)];
         kept_.emplace_back(arc_[at(v)], flow_[at(v)]);
       }
-    std::vector<std::pair<double, index>> rows, columns;
+    Recycled<std::pair<double, index>> rows, columns;
     for (index i = 0; i < n_; ++i)
       if (held_[at(i)] > dust) rows.emplace_back(held_[at(i)], i);
     for (index j = 0; j < root_ - n_; ++j)
@@ -210,9 +209,9 @@ class Exchange : public Flow {
   }
 
   // Columns in the order of their distance from j in the tree.
-  void around(index j, std::vector<index>& ball) {
+  void around(index j, Recycled<index>& ball) {
     ball.clear();
-    std::vector<char> met(at(nodes_), 0);
+    Recycled<char> met(at(nodes_), 0);
     path_.assign(1, n_ + j);
     met[at(n_ + j)] = 1;
     for (std::size_t r = 0; r < path_.size(); ++r) {
@@ -230,7 +229,7 @@ class Exchange : public Flow {
 
   // The tree of a forest of entries, kept_.
   void plant() {
-    std::vector<index> first(at(nodes_ + 1), 0), to(2 * kept_.size());
+    Recycled<index> first(at(nodes_ + 1), 0), to(2 * kept_.size());
     for (const auto& [e, flow] : kept_) {
       ++first[at(arcs[at(e)].row + 1)];
       ++first[at(n_ + arcs[at(e)].col + 1)];
@@ -347,16 +346,16 @@ class Exchange : public Flow {
   static constexpr int kNoiseBits = 10, kNoise = 1 << kNoiseBits;
   const index k_;
   const double reg_;
-  const std::vector<index>& begin_;
+  const Recycled<index>& begin_;
   std::uint32_t state_ = 1;
   double heat_ = 0, objective_ = 0, held_objective_ = 0;
   index excess_ = 0;
-  std::vector<double> noise_, cost_;
-  std::vector<Visit> order_;
-  std::vector<Seen> seen_;
-  std::vector<index> degree_, path_;
-  std::vector<double> held_;
-  std::vector<std::pair<index, double>> kept_;  // entries and their flow
+  Recycled<double> noise_, cost_;
+  Recycled<Visit> order_;
+  Recycled<Seen> seen_;
+  Recycled<index> degree_, path_;
+  Recycled<double> held_;
+  Recycled<std::pair<index, double>> kept_;  // entries and their flow
 };
 
 }  // namespace ot

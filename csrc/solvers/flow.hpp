@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <vector>
 
+#include "core/recycle.hpp"
 #include "core/types.hpp"
 
 namespace ot {
@@ -19,22 +19,22 @@ class Flow {
     std::int32_t row, col;
     double cost;
   };
-  std::vector<Arc> arcs;
-  std::vector<double> x;  // flow by arc
-  double lack = 0;        // mass that the arcs cannot carry
+  Recycled<Arc> arcs;
+  Recycled<double> x;  // flow by arc
+  double lack = 0;     // mass that the arcs cannot carry
   index pivots = 0;
 
   Flow(index n, index m, const double* a, const double* b) : n_(n), nodes_(n + m + 1), root_(n + m), a_(a), b_(b) {}
 
   // The first tree, from a plan by arcs that is nearly one: its largest entries first, each fills its
   // row or its column, which then hangs below the other. What is left hangs on the root.
-  void start(const std::vector<double>& guess) {
+  void start(const Recycled<double>& guess) {
     for (auto* v : {&parent_, &arc_, &child_, &after_, &before_, &depth_}) v->assign(at(nodes_), -1);
     potential_.assign(at(nodes_), 0);
     flow_.assign(a_, a_ + n_);
     flow_.insert(flow_.end(), b_, b_ + (root_ - n_));
     flow_.push_back(0);
-    std::vector<index> order;
+    Recycled<index> order;
     for (index e = 0; e < static_cast<index>(guess.size()); ++e)
       if (guess[at(e)] > 0) order.push_back(e);
     std::sort(order.begin(), order.end(),
@@ -218,8 +218,8 @@ class Flow {
   const index n_, nodes_, root_;
   const double *a_, *b_;
   double tolerance_ = 0;
-  std::vector<index> parent_, arc_, child_, after_, before_, depth_, stack_;
-  std::vector<double> flow_, potential_;
+  Recycled<index> parent_, arc_, child_, after_, before_, depth_, stack_;
+  Recycled<double> flow_, potential_;
 };
 
 }  // namespace ot

@@ -19,8 +19,8 @@
 #include <limits>
 #include <numeric>
 #include <utility>
-#include <vector>
 
+#include "core/recycle.hpp"
 #include "core/slack.hpp"
 #include "solvers/curvature.hpp"
 
@@ -28,7 +28,7 @@ namespace ot {
 
 class LineDual {
  public:
-  using Doubles = std::vector<double>;
+  using Doubles = Recycled<double>;
   using Stop = std::function<bool()>;
 
   LineKernels kernels;  // of the backend
@@ -36,13 +36,13 @@ class LineDual {
   const double *a = nullptr, *b = nullptr;  // masses of the others and of the lines
   index k = std::numeric_limits<index>::max();
   double reg = 1, sigma = 0;
-  std::vector<index> begin;       // (lines + 1)
-  std::vector<std::int32_t> idx;  // by entry: the other
-  Doubles cost, t, centre;        // by entry; no centre: zeros
-  Doubles alpha, beta, theta;     // (others), (lines), (lines)
-  Doubles gradient;               // a - row sums of t, by other
-  double error = 1;               // its L1 norm
-  double damping = kDamping;      // of Newton steps, adapted; in units of the curvature of one entry
+  Recycled<index> begin;       // (lines + 1)
+  Recycled<std::int32_t> idx;  // by entry: the other
+  Doubles cost, t, centre;     // by entry; no centre: zeros
+  Doubles alpha, beta, theta;  // (others), (lines), (lines)
+  Doubles gradient;            // a - row sums of t, by other
+  double error = 1;            // its L1 norm
+  double damping = kDamping;   // of Newton steps, adapted; in units of the curvature of one entry
 
   void shape(index line_count, index other_count) {
     lines = line_count;
@@ -314,11 +314,11 @@ class LineDual {
 
   LineCurvature curvature_;
   Doubles shifted_, z_, val_, order_, base_, step_, sums_;
-  std::vector<std::int32_t> positive_;     // others of positive entries, line by line
-  std::vector<index> first_, near_, end_;  // (lines) where they begin and end
+  Recycled<std::int32_t> positive_;     // others of positive entries, line by line
+  Recycled<index> first_, near_, end_;  // (lines) where they begin and end
   // New candidates, before they replace the old ones.
-  std::vector<index> spare_begin_, next_, merged_begin_;
-  std::vector<std::int32_t> spare_idx_, merged_idx_;
+  Recycled<index> spare_begin_, next_, merged_begin_;
+  Recycled<std::int32_t> spare_idx_, merged_idx_;
   Doubles spare_cost_, merged_cost_, merged_centre_, held_;
 };
 

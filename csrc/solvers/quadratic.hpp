@@ -52,9 +52,9 @@ index EntropicStart<B>::run(double reg, double* phi, double* psi) {
 
 // The plan, by lines, and what is known about it. Costs are less the shift.
 struct SparsePlan {
-  std::vector<index> begin;
-  std::vector<std::int32_t> idx;
-  std::vector<double> val;
+  Recycled<index> begin;
+  Recycled<std::int32_t> idx;
+  Recycled<double> val;
   double value = 0;  // <C,T> + reg/2 |T|^2
   double dual = 0;   // a lower bound of all plans with the entries allowed
 };

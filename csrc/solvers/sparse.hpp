@@ -214,7 +214,7 @@ class SparsityConstrained : Quadratic<B> {
 
   // From the plan in flow_ down, as long as it pays.
   void improve(bool found, double bound) {
-    std::vector<index> from;
+    Recycled<index> from;
     LineDual qp;
     qp.shape(dual_.lines, dual_.others);
     qp.a = dual_.a;
@@ -270,7 +270,7 @@ class SparsityConstrained : Quadratic<B> {
   }
 
   // `to` becomes the problem on the support kept; entry e of it is entry from[e] of the candidates.
-  void support(LineDual& to, std::vector<index>& from) {
+  void support(LineDual& to, Recycled<index>& from) {
     if (to.lines == 0) {
       to.shape(dual_.lines, dual_.others);
       to.a = dual_.a;
@@ -313,8 +313,8 @@ class SparsityConstrained : Quadratic<B> {
   const bool semi_dual_;
   LineDual held_;
   Doubles flow_;
-  std::vector<char> keep_;
-  std::vector<index> order_;
+  Recycled<char> keep_;
+  Recycled<index> order_;
 };
 
 }  // namespace ot

@@ -1,0 +1,118 @@
+// Blocks of host memory that are kept for the next solve when they are given back: fresh pages cost a fault
+// each, a microsecond for 4 KiB, which is a tenth of a solve of milliseconds. 32 MiB are kept at most, oldest
+// first to go; blocks above 16 MiB never are.
+#pragma once
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "core/types.hpp"
+
+namespace ot {
+
+class Recycler {
+ public:
+  // Large blocks are aligned to huge pages, and ask for them.
+  static void* take(std::size_t bytes) {
+    bytes = rounded(bytes);
+    if (kept(bytes))
+      if (void* block = instance().find(bytes)) return block;
+    const std::size_t align = bytes >= 2 * kHuge ? kHuge : 64;
+    const std::size_t whole = (bytes + align - 1) / align * align;
+    void* block = std::aligned_alloc(align, whole);
+    if (!block) throw std::bad_alloc();
+#if defined(__linux__)
+    if (align == kHuge) madvise(block, whole, MADV_HUGEPAGE);
+#endif
+    return block;
+  }
+  static void give(void* block, std::size_t bytes) noexcept {
+    bytes = rounded(bytes);
+    if (!(kept(bytes) && instance().keep(block, bytes))) std::free(block);
+  }
+
+ private:
+  static constexpr std::size_t kHuge = std::size_t{1} << 21, kLeast = std::size_t{1} << 16,
+                               kMost = std::size_t{1} << 24, kTotal = std::size_t{1} << 25;
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr bool kKeep = false;  // reads of what was given back must show
+#else
+  static constexpr bool kKeep = true;
+#endif
+  struct Block {
+    void* data;
+    std::size_t bytes;
+  };
+
+  static Recycler& instance() {
+    static auto* const all = new Recycler;  // outlives whatever else is destroyed at exit
+    return *all;
+  }
+  static bool kept(std::size_t bytes) { return kKeep && bytes >= kLeast && bytes <= kMost; }
+  // Four sizes an octave, of what may be kept.
+  static std::size_t rounded(std::size_t bytes) {
+    if (bytes < kLeast || bytes > kMost) return (bytes + 63) / 64 * 64;
+    const std::size_t step = std::bit_floor(bytes) / 4;
+    return (bytes + step - 1) / step * step;
+  }
+
+  // A lock that is held elsewhere, perhaps by a thread that a fork left behind, is not waited for.
+  void* find(std::size_t bytes) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return nullptr;
+    for (std::size_t k = count_; k-- > 0;)
+      if (blocks_[k].bytes == bytes) {
+        void* data = blocks_[k].data;
+        remove(k);
+        return data;
+      }
+    return nullptr;
+  }
+  bool keep(void* data, std::size_t bytes) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return false;
+    while (count_ == blocks_.size() || total_ + bytes > kTotal) {
+      std::free(blocks_[0].data);
+      remove(0);
+    }
+    blocks_[count_++] = {data, bytes};
+    total_ += bytes;
+    return true;
+  }
+  void remove(std::size_t k) {
+    total_ -= blocks_[k].bytes;
+    --count_;
+    for (; k < count_; ++k) blocks_[k] = blocks_[k + 1];
+  }
+
+  std::mutex mutex_;
+  std::array<Block, 64> blocks_{};
+  std::size_t count_ = 0, total_ = 0;
+};
+
+template <class T>
+struct Recycling {
+  using value_type = T;
+  Recycling() = default;
+  template <class U>
+  Recycling(const Recycling<U>&) {}
+  T* allocate(std::size_t n) {
+    if (n > static_cast<std::size_t>(-1) / (2 * sizeof(T))) throw std::bad_array_new_length();
+    return static_cast<T*>(Recycler::take(n * sizeof(T)));
+  }
+  void deallocate(T* data, std::size_t n) noexcept { Recycler::give(data, n * sizeof(T)); }
+  friend bool operator==(Recycling, Recycling) { return true; }
+};
+
+// For what grows with the number of entries.
+template <class T>
+using Recycled = std::vector<T, Recycling<T>>;
+
+}  // namespace ot
