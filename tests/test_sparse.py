@@ -635,3 +635,14 @@ def test_potentials_of_another_world_are_no_start() -> None:
     assert warm.converged
     assert abs(warm.value - cold.value) <= 1e-9
     assert abs(warm.gap) <= 1e-9
+
+
+@pytest.mark.parametrize("reg", [1e-200, 1e200])
+def test_regs_whose_squares_leave_the_range(reg: float) -> None:
+    """Without costs the plan is the same at any reg."""
+    rng = np.random.default_rng(0)
+    a, b, C = rng.dirichlet(np.ones(8)), rng.dirichlet(np.ones(9)), np.zeros((8, 9))
+    r, one = (otf.sparsity_constrained(a, b, C, x, 4, axis=1) for x in (reg, 1.0))
+    assert r.converged
+    assert r.value == pytest.approx(reg * one.value, rel=1e-6)
+    assert r.dual_value == pytest.approx(reg * one.dual_value, rel=1e-6)

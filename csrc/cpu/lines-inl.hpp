@@ -45,7 +45,7 @@ inline index free_line(const double* z, index n, double whole, double& x) {
 // two linear equations. False where the sets do not settle.
 inline bool tied_line(const LineView& L, const double* z, index n, double mass, double& x, double& tie) {
   const double flat = 1 / (L.reg + L.sigma), steep = 1 / L.sigma, k = static_cast<double>(L.k);
-  double y = tie - x, h = tie * L.sigma / L.reg, last_top = -1, last_near = -1;
+  double y = tie - x, h = tie * (L.sigma / L.reg), last_top = -1, last_near = -1;
   for (int round = 0; round < 10; ++round) {
     using V = Vec<double>;
     V sum_tops{}, sum_above{};
@@ -58,7 +58,7 @@ inline bool tied_line(const LineView& L, const double* z, index n, double mass, 
     const double top = static_cast<double>(tops), near = static_cast<double>(above - tops);
     const double sum_top = reduce<double>(sum_tops), sum_near = reduce<double>(sum_above) - sum_top;
     if (top == last_top && near == last_near) {
-      tie = h * L.reg / L.sigma;
+      tie = h / (L.sigma / L.reg);
       x = tie - y;
       return true;
     }
@@ -254,7 +254,7 @@ inline bool solve_vector(const LineView& L, index j, Vec<double> z, double flat,
     return true;
   }
   // With y and h as above, relative to the largest: the sets of the last tie, or the least ones.
-  const double h0 = tie * L.sigma / L.reg;
+  const double h0 = tie * (L.sigma / L.reg);
   index tops = tie > 0 ? count_above(fall - h0, before) : k, above = tie > 0 ? count_above(fall, before) : k;
   for (int round = 0; round < 10; ++round) {
     tops = tops < k ? tops : k - 1;
@@ -266,7 +266,7 @@ inline bool solve_vector(const LineView& L, index j, Vec<double> z, double flat,
     const double y = (sum_near * slope - others * rest) * scale, h = (near * rest + top * flat * sum_near) * scale;
     const index now_tops = count_above(fall - h, y), now_above = count_above(fall, y);
     if (now_tops == tops && now_above == above) {
-      L.theta[j] = h * L.reg / L.sigma;
+      L.theta[j] = h / (L.sigma / L.reg);
       L.beta[j] = L.theta[j] - y - largest;
       return h > 0;
     }

@@ -32,14 +32,15 @@ class LineCurvature {
       double rank = 0, share = 0;
       if (near > 0) {
         const auto m = static_cast<double>(near);
-        const double rest = m + static_cast<double>(std::max<index>(0, L.k - top)) * L.sigma / L.reg;
+        const double rest = m + static_cast<double>(std::max<index>(0, L.k - top)) * (L.sigma / L.reg);
         rank = 1 / (L.sigma * rest);
         share = (1 - m / rest) / L.sigma;
       }
       const double h = static_cast<double>(top) * flat + static_cast<double>(near) * share, height = h > 0 ? 1 / h : 0;
-      near_near_[r] = rank + share * share * height;
-      near_top_[r] = share * flat * height;
-      top_top_[r] = flat * flat * height;
+      // In this order: at a reg of 1e200 squares leave the range.
+      near_near_[r] = rank + share * (share * height);
+      near_top_[r] = share * (flat * height);
+      top_top_[r] = flat * (flat * height);
       for (index p = line.first; p < line.end; ++p) {
         const std::size_t i = at(L.positive[p]);
         const bool tied = p < line.near;
