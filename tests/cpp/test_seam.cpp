@@ -337,7 +337,8 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
           if (round != 1) continue;
           // Newton's step: H is the derivative of the sums.
           const double ridge = 0.1, ahead = 1e-8;
-          Vector gradient(alpha.size()), step = gradient, moved = alpha, sums_ahead = sums;
+          LineCurvature::Doubles gradient(alpha.size()), step = gradient;
+          Vector moved = alpha, sums_ahead = sums;
           for (double& v : gradient) v = uniform(random) - 0.5;
           LineCurvature curvature;
           curvature.build(view, ridge);
