@@ -86,9 +86,8 @@ def measured(
     seconds: dict[str, list[float]] = {name: [] for name in solvers}
     answers: dict[str, Solution] = {}
     for solve in solvers.values():
-        with contextlib.suppress(
-            RuntimeError
-        ):  # warmed up; so small a problem can end a line search
+        # Warmed up; so small a problem can end a line search.
+        with contextlib.suppress(RuntimeError):
             solve(cases.gauss(20, REG), k and min(k, 20), 0, args.threads)
     for _ in range(args.repeats):
         for name, solve in solvers.items():

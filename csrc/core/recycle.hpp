@@ -1,5 +1,5 @@
 // Blocks of host memory that are kept for the next solve when they are given back: fresh pages cost a fault
-// each, a microsecond for 4 KiB, which is a tenth of a solve of milliseconds. 32 MiB are kept at most, oldest
+// each, two microseconds for 4 KiB, a tenth of a solve of milliseconds. 32 MiB are kept at most, oldest
 // first to go; blocks above 16 MiB never are.
 #pragma once
 #include <array>
