@@ -40,6 +40,7 @@ class LineDual {
   Recycled<std::int32_t> idx;  // by entry: the other
   Doubles cost, t, centre;     // by entry; no centre: zeros
   Doubles alpha, beta, theta;  // (others), (lines), (lines)
+  Doubles level;               // (lines) of the candidates: entries of slack up to level - margin are none
   Doubles gradient;            // a - row sums of t, by other
   double error = 1;            // its L1 norm
   double damping = kDamping;   // of Newton steps, adapted; in units of the curvature of one entry
@@ -48,9 +49,15 @@ class LineDual {
     lines = line_count;
     others = other_count;
     begin.assign(at(lines + 1), 0);
-    for (Doubles* v : {&alpha, &gradient, &base_, &step_, &sums_}) v->assign(at(others), 0);
-    for (Doubles* v : {&beta, &theta}) v->assign(at(lines), 0);
+    for (Doubles* v : {&alpha, &gradient, &base_, &step_, &sums_, &last_alpha_}) v->assign(at(others), 0);
+    for (Doubles* v : {&beta, &theta, &level, &last_edge_}) v->assign(at(lines), 0);
     for (auto* v : {&first_, &near_, &end_}) v->assign(at(lines), 0);
+  }
+
+  // The slack that an entry not in the plan must exceed to enter it, at the potentials and k of the last
+  // evaluation: that of the tie, or of the least of k entries without one.
+  void find_level(bool positive) {
+    for (index j = 0; j < lines; ++j) level[at(j)] = positive ? 0.0 : level_of(j);
   }
 
   // Takes new candidates by rows of C, at potentials f (rows) and g; rows are the lines, or the
@@ -82,10 +89,53 @@ class LineDual {
     begin.swap(start);
     idx.swap(other);
     cost.swap(relative);
-    std::fill(alpha.begin(), alpha.end(), 0.0);
-    std::fill(beta.begin(), beta.end(), 0.0);
+    rebase();
     t.assign(idx.size(), 0);
   }
+
+  // How far potentials have risen, and levels fallen, since the last call.
+  double moved() {
+    double top = -INFINITY, most = -INFINITY;
+    for (std::size_t i = 0; i < at(others); ++i)
+      top = std::max(top, alpha[i] - std::exchange(last_alpha_[i], alpha[i]));
+    for (index j = 0; j < lines; ++j) {
+      const double edge = beta[at(j)] - level_of(j);
+      most = std::max(most, edge - std::exchange(last_edge_[at(j)], edge));
+    }
+    return std::max(0.0, top + most);
+  }
+
+  // Candidates in the plan or within the margin of the level of their line.
+  index within(double margin) const {
+    index count = 0;
+    for (index j = 0; j < lines; ++j) {
+      const double least = level_of(j) - margin;
+      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) count += t[at(e)] > 0 || slack(j, e) > least;
+    }
+    return count;
+  }
+
+  // Leaves only those, at the potentials reached, as if they had been taken there.
+  void keep_within(double margin) {
+    find_level(false);
+    index to = 0, e = 0;
+    for (index j = 0; j < lines; ++j) {
+      for (; e < begin[at(j + 1)]; ++e) {
+        const double s = slack(j, e);
+        if (!(t[at(e)] > 0 || s > level[at(j)] - margin)) continue;
+        idx[at(to)] = idx[at(e)];
+        cost[at(to)] = -s;
+        t[at(to)] = t[at(e)];
+        ++to;
+      }
+      begin[at(j + 1)] = to;
+    }
+    for (auto* v : {&cost, &t}) v->resize(at(to));
+    idx.resize(at(to));
+    rebase();
+  }
+
+  double slack(index j, index e) const { return alpha[at(idx[at(e)])] + beta[at(j)] - cost[at(e)]; }
 
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
@@ -106,8 +156,10 @@ class LineDual {
 
   // <a, alpha> + <b, beta> - (1/2 reg) sum of the k largest [s]+^2 of every line: the dual itself, without
   // the proximal term. With `project`, beta is its maximiser first: the semi-dual.
-  double value(bool project) {
-    double total = 0;
+  // `beyond`: the margin that makes sure of it; with less, entries that are no candidates may matter.
+  double value(bool project, double* beyond = nullptr) {
+    const double top_alpha = rise(alpha);
+    double total = 0, most = -INFINITY;
     for (index i = 0; i < others; ++i)
       if (a[i] > 0) total += a[i] * alpha[at(i)];
     for (index j = 0; j < lines; ++j) {
@@ -125,6 +177,7 @@ class LineDual {
           std::push_heap(order_.begin(), order_.end(), std::greater<>());
         }
       }
+      const double kth = order_.size() < at(k) ? -INFINITY : order_.front();
       double x = beta[at(j)], square = 0;
       if (project && !order_.empty()) {  // the projection of the k largest on the simplex, relative to the largest
         const double top = *std::max_element(order_.begin(), order_.end());
@@ -140,20 +193,41 @@ class LineDual {
       } else {
         for (double& z : order_) z += x;
       }
+      most = std::max(most, top_alpha + level[at(j)] - std::max(kth, -beta[at(j)]));
       for (const double z : order_) square += z * (z / reg);  // costs of any scale: z alone may not be squared
       total += b[j] * beta[at(j)] - 0.5 * square;
     }
+    if (beyond) *beyond = most;
     return total;
   }
 
-  // How far potentials have risen since the candidates were taken: up to their margin, no other entry matters.
-  double risen() const { return rise(alpha) + rise(beta); }
+  // How far potentials have risen, and levels fallen, since the candidates were taken: up to their margin, no
+  // other entry matters.
+  double risen() const {
+    double most = -INFINITY;
+    for (index j = 0; j < lines; ++j) most = std::max(most, beta[at(j)] - level_of(j) + level[at(j)]);
+    return rise(alpha) + most;
+  }
   index positive(index j) const { return end_[at(j)] - first_[at(j)]; }
 
   static constexpr double kDamping = 1e-3;
 
  private:
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
+
+  // The potentials reached become zero.
+  void rebase() {
+    for (std::size_t i = 0; i < at(others); ++i) last_alpha_[i] -= std::exchange(alpha[i], 0.0);
+    for (std::size_t j = 0; j < at(lines); ++j) last_edge_[j] -= std::exchange(beta[j], 0.0);
+  }
+
+  // Rounding can leave an entry at the tie where there is none: then k others are above it.
+  double level_of(index j) const {
+    if (positive(j) < k) return 0;
+    const index near = near_[at(j)], end = end_[at(j)];
+    if (end - near < k) return theta[at(j)];
+    return reg * *std::min_element(val_.begin() + near, val_.begin() + end);
+  }
 
   LineView view() {
     positive_.resize(idx.size() + at(LineView::kPad * lines));
@@ -313,7 +387,7 @@ class LineDual {
   }
 
   LineCurvature curvature_;
-  Doubles shifted_, z_, val_, order_, base_, step_, sums_;
+  Doubles shifted_, z_, val_, order_, base_, step_, sums_, last_alpha_, last_edge_;
   Recycled<std::int32_t> positive_;     // others of positive entries, line by line
   Recycled<index> first_, near_, end_;  // (lines) where they begin and end
   // New candidates, before they replace the old ones.

@@ -76,6 +76,8 @@ class Quadratic {
         b_(m_),
         f_(n_),
         g_(m_),
+        low_row_(n_),
+        low_col_(m_),
         spare_row_(n_),
         spare_col_(m_) {
     be.read(n_, p.a, a_.data());
@@ -158,6 +160,17 @@ class Quadratic {
     dual_.evaluate();
   }
 
+  // Steps get smaller: candidates that the next few cannot reach are left out.
+  void closer() {
+    const double margin = kAhead * dual_.moved();
+    if (margin > margin_ - dual_.risen()) return;
+    const index all = static_cast<index>(dual_.idx.size()), some = dual_.within(margin);
+    if (some > 3 * all / 4 || some < std::max(kLeast, kFew * (n_ + m_))) return;
+    put();
+    dual_.keep_within(margin);
+    margin_ = margin;
+  }
+
   // Newton on the candidates, taken anew whenever the potentials leave their reach.
   void climb(double tol, index most) {
     const LineDual::Stop stop = [this] { return stopped(); };
@@ -187,6 +200,7 @@ class Quadratic {
       for (std::size_t e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
       const double factor = each(moved);
       if (factor == 0) break;
+      closer();
       sigma = std::max(factor * sigma, 1e-4 * p_.reg);
       tol *= 0.2;
     }
@@ -258,10 +272,12 @@ class Quadratic {
   }
 
   // The candidates at the potentials reached. Rows and columns without any are raised to their c-transforms.
-  void look() {
+  void look(bool positive = false) {
     put();
+    dual_.find_level(positive);
     for (int round = 0; round < 3; ++round) {
-      be_.candidates(p_.geo, f_.data(), g_.data(), margin_, std::numeric_limits<index>::max(), found_);
+      lower();
+      be_.candidates(p_.geo, low_row_.data(), low_col_.data(), margin_, std::numeric_limits<index>::max(), found_);
       clock_.count();
       bool bare = false;
       for (index i = 0; i < n_; ++i) bare |= a_[i] > 0 && found_.begin[i] == found_.begin[i + 1];
@@ -270,20 +286,29 @@ class Quadratic {
       for (index j = 0; j < m_; ++j) bare |= spare_col_[j] > 0;
       if (!bare) break;
       auto rows = be_.template buffer<double>(n_), cols = be_.template buffer<double>(m_);
-      be_.write(m_, g_.data(), cols.data());
+      be_.write(m_, low_col_.data(), cols.data());
       be_.c_transform(p_.geo, cols.data(), rows.data(), p_.a, nullptr);
       be_.read(n_, rows.data(), spare_row_.data());
       for (index i = 0; i < n_; ++i)
-        if (a_[i] > 0 && found_.begin[i] == found_.begin[i + 1]) f_[i] = spare_row_[i];
-      be_.write(n_, f_.data(), rows.data());
+        if (a_[i] > 0 && found_.begin[i] == found_.begin[i + 1]) f_[i] = spare_row_[i] + row_level(i);
+      lower();
+      be_.write(n_, low_row_.data(), rows.data());
       be_.c_transform(p_.geo, nullptr, rows.data(), p_.a, cols.data());
       Buffer<double> low(m_);
       be_.read(m_, cols.data(), low.data());
       for (index j = 0; j < m_; ++j)
-        if (spare_col_[j] > 0) g_[j] = low[j];
+        if (spare_col_[j] > 0) g_[j] = low[j] + col_level(j);
     }
     dual_.load(found_, f_.data(), g_.data(), by_rows_);
   }
+
+  // Potentials by which an entry of slack 0 is at the level of its line.
+  void lower() {
+    for (index i = 0; i < n_; ++i) low_row_[i] = f_[i] - row_level(i);
+    for (index j = 0; j < m_; ++j) low_col_[j] = g_[j] - col_level(j);
+  }
+  double row_level(index i) const { return by_rows_ ? dual_.level[static_cast<std::size_t>(i)] : 0; }
+  double col_level(index j) const { return by_rows_ ? 0 : dual_.level[static_cast<std::size_t>(j)]; }
 
   // The potentials reached become the base of the candidates' ones; f and g share what only their sum fixes.
   void put() {
@@ -320,7 +345,7 @@ class Quadratic {
     for (index j = 0; j < m_; ++j) sum += b_[j] > 0 ? b_[j] * g_[j] : 0.0;
     return sum;
   }
-  double value(bool project) { return base() + dual_.value(project); }
+  double value(bool project, double* beyond = nullptr) { return base() + dual_.value(project, beyond); }
 
   // <C,T> + reg/2 |T|^2, where T has the marginals a and b but for the gradient of `from`.
   double primal(const LineDual& from) const {
@@ -379,9 +404,11 @@ class Quadratic {
     return clock_.exhausted();
   }
 
-  static constexpr double kFactor = 6;    // between two values of reg
-  static constexpr double kFall = 0.4;    // between two of sigma
-  static constexpr double kLoose = 0.03;  // error on the way
+  static constexpr double kFactor = 6;                       // between two values of reg
+  static constexpr double kFall = 0.4;                       // between two of sigma
+  static constexpr double kLoose = 0.03;                     // error on the way
+  static constexpr double kAhead = 1.5;                      // margin over the last move of potentials
+  static constexpr index kFew = 2, kLeast = index{1} << 13;  // candidates a row and column, and in all, at least
   static constexpr int kRounds = 100, kProximal = 40;
   static constexpr index kAll = index{1} << 24;  // entries that may all be candidates
   static constexpr double kLinear = 1e-5;        // reg over the range of C, from where on reg/2 is no loss
@@ -394,7 +421,7 @@ class Quadratic {
   Clock clock_;
   LineDual dual_;
   Candidates found_;
-  Buffer<double> a_, b_, f_, g_, spare_row_, spare_col_;  // on the host
+  Buffer<double> a_, b_, f_, g_, low_row_, low_col_, spare_row_, spare_col_;  // on the host
   double margin_ = 0, polled_ = 0;
 };
 

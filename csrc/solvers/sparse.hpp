@@ -43,9 +43,11 @@ class SparsityConstrained : Quadratic<B> {
     dual_.k = k_;
     maximise();
     const auto beta = dual_.beta;
-    plan.dual = value(semi_dual_);
-    if (dual_.risen() > margin_) {  // other entries may lower the maximum of beta
+    double beyond = 0;
+    plan.dual = value(semi_dual_, &beyond);
+    if (beyond > margin_) {  // other entries may lower it
       dual_.beta = beta;
+      look_at_positive();
       plan.dual = value(false);
     }
     finish(f, g, out);
@@ -122,7 +124,7 @@ class SparsityConstrained : Quadratic<B> {
     for (const double v : dual_.t) active += v > 0;
     mean = p_.reg / static_cast<double>(std::max<index>(1, active));
     each([&](index j, index e) {
-      const double s = slack(j, e);
+      const double s = dual_.slack(j, e);
       flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j),
                           keep_[at(e)] ? 0.0 : std::max(0.0, -s) + mean};
     });
@@ -182,10 +184,17 @@ class SparsityConstrained : Quadratic<B> {
       std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
                         [&](index e, index d) {
                           const double x = dual_.t[at(e)], y = dual_.t[at(d)];
-                          return x != y ? x > y : slack(j, e) > slack(j, d);
+                          return x != y ? x > y : dual_.slack(j, e) > dual_.slack(j, d);
                         });
       for (std::size_t r = 0; r < most; ++r) keep_[at(order_[r])] = 1;
     }
+  }
+
+  // Whatever has a share in the dual.
+  void look_at_positive() {
+    margin_ = 0;
+    look(true);
+    dual_.evaluate();
   }
 
   void look_at_all() {
@@ -292,10 +301,6 @@ class SparsityConstrained : Quadratic<B> {
     }
     to.begin[at(dual_.lines)] = static_cast<index>(from.size());
     to.t.assign(from.size(), 0);
-  }
-
-  double slack(index j, index e) const {
-    return dual_.alpha[at(dual_.idx[at(e)])] + dual_.beta[at(j)] - dual_.cost[at(e)];
   }
 
   template <class F>
