@@ -34,12 +34,17 @@ class Flow {
     flow_.assign(a_, a_ + n_);
     flow_.insert(flow_.end(), b_, b_ + (root_ - n_));
     flow_.push_back(0);
-    Recycled<index> order;
-    for (index e = 0; e < static_cast<index>(guess.size()); ++e)
-      if (guess[at(e)] > 0) order.push_back(e);
-    std::sort(order.begin(), order.end(),
-              [&](index e, index d) { return guess[at(e)] != guess[at(d)] ? guess[at(e)] > guess[at(d)] : e < d; });
-    for (const index e : order) {
+    // What fills a column alone needs no order.
+    Recycled<Guess> order;
+    std::size_t whole = 0;
+    for (index e = 0; e < static_cast<index>(guess.size()); ++e) {
+      if (!(guess[at(e)] > 0)) continue;
+      order.push_back({guess[at(e)], e});
+      if (guess[at(e)] > (1 - 1e-9) * b_[arcs[at(e)].col]) std::swap(order.back(), order[whole++]);
+    }
+    std::sort(order.begin() + static_cast<std::ptrdiff_t>(whole), order.end(),
+              [](const Guess& x, const Guess& y) { return x.flow != y.flow ? x.flow > y.flow : x.arc < y.arc; });
+    for (const auto& [flow, e] : order) {
       index up = arcs[at(e)].row,
             down = n_ + arcs[at(e)].col;  // a tie leaves the row: zero flow must point to the root
       if (parent_[at(up)] >= 0 || parent_[at(down)] >= 0 || !(flow_[at(up)] > 0 && flow_[at(down)] > 0)) continue;
@@ -94,6 +99,11 @@ class Flow {
   }
 
  protected:
+  struct Guess {
+    double flow;
+    index arc;
+  };
+
   void collect() {
     x.assign(arcs.size(), 0);
     lack = 0;

@@ -164,37 +164,23 @@ class LineDual {
       if (a[i] > 0) total += a[i] * alpha[at(i)];
     for (index j = 0; j < lines; ++j) {
       if (!(b[j] > 0)) continue;
-      order_.clear();
-      const double least = project ? -INFINITY : -beta[at(j)];
-      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) {
-        const double z = alpha[at(idx[at(e)])] - cost[at(e)];
-        if (order_.size() < at(k)) {
-          if (z > least) order_.push_back(z);
-          if (order_.size() == at(k)) std::make_heap(order_.begin(), order_.end(), std::greater<>());
-        } else if (z > order_.front()) {  // a heap of the k largest
-          std::pop_heap(order_.begin(), order_.end(), std::greater<>());
-          order_.back() = z;
-          std::push_heap(order_.begin(), order_.end(), std::greater<>());
+      largest(j);
+      const double kth = order_.size() < at(k) ? -INFINITY : order_.back();
+      if (project && !order_.empty()) {  // of the sums of z + x that the first r make, the least x
+        const double top = order_.front();
+        double sum = 0, x = INFINITY;
+        for (std::size_t r = 0; r < order_.size(); ++r) {
+          sum += order_[r] - top;
+          x = std::min(x, (reg * b[j] - sum) / static_cast<double>(r + 1));
         }
-      }
-      const double kth = order_.size() < at(k) ? -INFINITY : order_.front();
-      double x = beta[at(j)], square = 0;
-      if (project && !order_.empty()) {  // the projection of the k largest on the simplex, relative to the largest
-        const double top = *std::max_element(order_.begin(), order_.end());
-        for (double& z : order_) z -= top;
-        for (std::size_t before = 0; before != order_.size();) {
-          before = order_.size();
-          x = (reg * b[j] - std::accumulate(order_.begin(), order_.end(), 0.0)) / static_cast<double>(before);
-          order_.erase(std::remove_if(order_.begin(), order_.end(), [x](double z) { return z + x <= 0; }),
-                       order_.end());
-        }
-        for (double& z : order_) z += x;
         beta[at(j)] = x - top;
-      } else {
-        for (double& z : order_) z += x;
+      }
+      double square = 0;
+      for (const double z : order_) {
+        const double s = std::max(0.0, z + beta[at(j)]);
+        square += s * (s / reg);  // costs of any scale: s alone may not be squared
       }
       most = std::max(most, top_alpha + level[at(j)] - std::max(kth, -beta[at(j)]));
-      for (const double z : order_) square += z * (z / reg);  // costs of any scale: z alone may not be squared
       total += b[j] * beta[at(j)] - 0.5 * square;
     }
     if (beyond) *beyond = most;
@@ -213,7 +199,32 @@ class LineDual {
   static constexpr double kDamping = 1e-3;
 
  private:
+  static constexpr std::size_t kInserted = 16;
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
+
+  // order_: the k largest z = alpha - cost of a line, falling unless there is no bound.
+  void largest(index j) {
+    const index first = begin[at(j)], end = begin[at(j + 1)];
+    const std::size_t most = at(std::min(k, end - first));
+    const auto z = [this](index e) { return alpha[at(idx[at(e)])] - cost[at(e)]; };
+    order_.clear();
+    if (most > kInserted || most == at(end - first)) {
+      for (index e = first; e < end; ++e) order_.push_back(z(e));
+      if (k < std::numeric_limits<index>::max())
+        std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
+                          std::greater<>());
+      order_.resize(most);
+      return;
+    }
+    for (index e = first; e < end; ++e) {
+      const double v = z(e);
+      if (order_.size() < most) order_.push_back(v);
+      else if (!(v > order_.back())) continue;
+      std::size_t r = order_.size() - 1;
+      for (; r > 0 && order_[r - 1] < v; --r) order_[r] = order_[r - 1];
+      order_[r] = v;
+    }
+  }
 
   // The potentials reached become zero.
   void rebase() {

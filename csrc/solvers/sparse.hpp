@@ -30,7 +30,8 @@ class SparsityConstrained : Quadratic<B> {
 
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     Outcome out;
-    descend(f, g, warm, std::max(limits_.tol, 1e-4));
+    descend(f, g, warm, std::max(limits_.tol, 1e-2));
+    if (longest() <= 2 * k_) climb(std::max(limits_.tol, 1e-4), 200);
     if (longest() <= k_) climb(limits_.tol, 200);
     if (longest() <= k_) {
       out.error = dual_.error;
