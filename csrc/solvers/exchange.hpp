@@ -117,9 +117,10 @@ class Exchange : public Flow {
     held_.assign(a_, a_ + n_);
     kept_.clear();
     for (index v = 0; v < root_; ++v)
-      if (parent_[at(v)] >= 0 && arc_[at(v)] >= 0 && flow_[at(v)] > 0 && !chosen[at(arcs[at(arc_[at(v)])].col)]) {
-        held_[at(arcs[at(arc_[at(v)])].row)] -= flow_[at(v)];
-        kept_.emplace_back(arc_[at(v)], flow_[at(v)]);
+      if (tree_[at(v)].parent >= 0 && tree_[at(v)].arc >= 0 && tree_[at(v)].flow > 0 &&
+          !chosen[at(arcs[at(tree_[at(v)].arc)].col)]) {
+        held_[at(arcs[at(tree_[at(v)].arc)].row)] -= tree_[at(v)].flow;
+        kept_.emplace_back(tree_[at(v)].arc, tree_[at(v)].flow);
       }
     Recycled<std::pair<double, index>> rows, columns;
     for (index i = 0; i < n_; ++i)
@@ -162,10 +163,10 @@ class Exchange : public Flow {
     look();
     double sum = 0;
     for (index j = 0; j < root_ - n_; ++j) {
-      if (parent_[at(n_ + j)] < 0) continue;
+      if (tree_[at(n_ + j)].parent < 0) continue;
       held_.clear();
       for (index e = begin_[at(j)]; e < begin_[at(j) + 1]; ++e)
-        held_.push_back(arcs[at(e)].cost - potential_[at(arcs[at(e)].row)] - potential_[at(n_ + j)]);
+        held_.push_back(arcs[at(e)].cost - tree_[at(arcs[at(e)].row)].potential - tree_[at(n_ + j)].potential);
       if (held_.empty()) continue;
       const auto rank = std::min<std::size_t>(3, held_.size() - 1);
       std::nth_element(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(rank), held_.end());
@@ -183,16 +184,16 @@ class Exchange : public Flow {
     while (!stack_.empty()) {
       const index v = stack_.back();
       stack_.pop_back();
-      for (index w = child_[at(v)]; w >= 0; w = after_[at(w)]) {
+      for (index w = tree_[at(v)].child; w >= 0; w = tree_[at(w)].after) {
         stack_.push_back(w);
-        const double flow = flow_[at(w)];
+        const double flow = tree_[at(w)].flow;
         order_.push_back({static_cast<std::int32_t>(w), static_cast<std::int32_t>(v), flow});
         if (v == root_) {
-          potential_[at(w)] = 0;
+          tree_[at(w)].potential = 0;
           continue;
         }
-        const Arc& arc = arcs[at(arc_[at(w)])];
-        potential_[at(w)] = arc.cost + reg_ * flow - potential_[at(v)];
+        const Arc& arc = arcs[at(tree_[at(w)].arc)];
+        tree_[at(w)].potential = arc.cost + reg_ * flow - tree_[at(v)].potential;
         objective_ += flow * (arc.cost + 0.5 * reg_ * flow);
         degree_[at(arc.col)] += flow > 0;
       }
@@ -218,12 +219,12 @@ class Exchange : public Flow {
       const index v = path_[r];
       if (v >= n_) ball.push_back(v - n_);
       const auto meet = [&](index w, index lower) {
-        if (w == root_ || met[at(w)] || !(flow_[at(lower)] > 0)) return;
+        if (w == root_ || met[at(w)] || !(tree_[at(lower)].flow > 0)) return;
         met[at(w)] = 1;
         path_.push_back(w);
       };
-      meet(parent_[at(v)], v);
-      for (index w = child_[at(v)]; w >= 0; w = after_[at(w)]) meet(w, w);
+      meet(tree_[at(v)].parent, v);
+      for (index w = tree_[at(v)].child; w >= 0; w = tree_[at(w)].after) meet(w, w);
     }
   }
 
@@ -240,13 +241,12 @@ class Exchange : public Flow {
       to[at(next[at(arcs[at(kept_[r].first)].row)]++)] = static_cast<index>(r);
       to[at(next[at(n_ + arcs[at(kept_[r].first)].col)]++)] = static_cast<index>(r);
     }
-    for (auto* v : {&parent_, &arc_, &child_, &after_, &before_, &depth_}) v->assign(at(nodes_), -1);
-    flow_.assign(at(nodes_), 0);
-    depth_[at(root_)] = 0;
+    tree_.assign(at(nodes_), {});
+    tree_[at(root_)].depth = 0;
     for (index top = 0; top < root_; ++top) {
-      if (parent_[at(top)] >= 0 || !((top < n_ ? a_[top] : b_[top - n_]) > 0)) continue;
+      if (tree_[at(top)].parent >= 0 || !((top < n_ ? a_[top] : b_[top - n_]) > 0)) continue;
       hang(top, root_);
-      depth_[at(top)] = 1;
+      tree_[at(top)].depth = 1;
       stack_.assign(1, top);
       while (!stack_.empty()) {
         const index v = stack_.back();
@@ -254,11 +254,11 @@ class Exchange : public Flow {
         for (index q = first[at(v)]; q < first[at(v + 1)]; ++q) {
           const auto& [e, flow] = kept_[at(to[at(q)])];
           const index w = v < n_ ? n_ + arcs[at(e)].col : static_cast<index>(arcs[at(e)].row);
-          if (parent_[at(w)] >= 0) continue;
+          if (tree_[at(w)].parent >= 0) continue;
           hang(w, v);
-          depth_[at(w)] = depth_[at(v)] + 1;
-          arc_[at(w)] = e;
-          flow_[at(w)] = flow;
+          tree_[at(w)].depth = tree_[at(v)].depth + 1;
+          tree_[at(w)].arc = e;
+          tree_[at(w)].flow = flow;
           stack_.push_back(w);
         }
       }
@@ -268,7 +268,7 @@ class Exchange : public Flow {
   // A pivot into column j, or none.
   bool step(index j, double price) {
     const index from = n_ + j;
-    if (parent_[at(from)] < 0) return false;
+    if (tree_[at(from)].parent < 0) return false;
     for (index e = begin_[at(j)]; e < begin_[at(j) + 1]; ++e) cost_[at(arcs[at(e)].row)] = arcs[at(e)].cost;
     double least = heat_ > 0 ? heat_ * gumbel() : 1e-9 * std::fabs(objective_) / static_cast<double>(root_ - n_);
     least = -least;
@@ -276,7 +276,7 @@ class Exchange : public Flow {
     const bool full = degree_[at(j)] >= k_;
     const auto weigh = [&](index i, const Seen& s) {
       if (!(s.room > 0 && s.steps > 1 && cost_[at(i)] < INFINITY)) return;
-      const double reduced = cost_[at(i)] - potential_[at(i)] - potential_[at(from)];
+      const double reduced = cost_[at(i)] - tree_[at(i)].potential - tree_[at(from)].potential;
       double change = s.room * (reduced + 0.5 * reg_ * s.room * static_cast<double>(s.steps + 1));
       const int more = s.column == from ? 0 : full - (degree_[at(s.column - n_)] > k_);
       if (more != 0) change += price * more;
@@ -289,11 +289,11 @@ class Exchange : public Flow {
     // Every other entry on the way from j shrinks: those that lead from a column to a row.
     seen_[at(from)] = {INFINITY, -1, 0};
     path_.assign(1, from);
-    for (index v = from, u = parent_[at(v)]; u != root_; v = u, u = parent_[at(v)]) {
+    for (index v = from, u = tree_[at(v)].parent; u != root_; v = u, u = tree_[at(v)].parent) {
       Seen s = seen_[at(v)];
       ++s.steps;
-      if (u < n_ && flow_[at(v)] < s.room) {
-        s.room = flow_[at(v)];
+      if (u < n_ && tree_[at(v)].flow < s.room) {
+        s.room = tree_[at(v)].flow;
         s.column = static_cast<std::int32_t>(v);
       }
       seen_[at(u)] = s;
@@ -325,7 +325,7 @@ class Exchange : public Flow {
       if (arcs[at(e)].row == best) entering = e;
     }
     if (entering < 0) return false;
-    if (!pivot(entering, arcs[at(entering)].cost - potential_[at(best)] - potential_[at(from)])) return false;
+    if (!pivot(entering, arcs[at(entering)].cost - tree_[at(best)].potential - tree_[at(from)].potential)) return false;
     look();
     return true;
   }

@@ -29,11 +29,8 @@ class Flow {
   // The first tree, from a plan by arcs that is nearly one: its largest entries first, each fills its
   // row or its column, which then hangs below the other. What is left hangs on the root.
   void start(const Recycled<double>& guess) {
-    for (auto* v : {&parent_, &arc_, &child_, &after_, &before_, &depth_}) v->assign(at(nodes_), -1);
-    potential_.assign(at(nodes_), 0);
-    flow_.assign(a_, a_ + n_);
-    flow_.insert(flow_.end(), b_, b_ + (root_ - n_));
-    flow_.push_back(0);
+    tree_.assign(at(nodes_), {});
+    for (index v = 0; v < root_; ++v) tree_[at(v)].flow = v < n_ ? a_[v] : b_[v - n_];
     // What fills a column alone needs no order.
     Recycled<Guess> order;
     std::size_t whole = 0;
@@ -47,14 +44,16 @@ class Flow {
     for (const auto& [flow, e] : order) {
       index up = arcs[at(e)].row,
             down = n_ + arcs[at(e)].col;  // a tie leaves the row: zero flow must point to the root
-      if (parent_[at(up)] >= 0 || parent_[at(down)] >= 0 || !(flow_[at(up)] > 0 && flow_[at(down)] > 0)) continue;
-      if (flow_[at(up)] < flow_[at(down)]) std::swap(up, down);
-      flow_[at(up)] -= flow_[at(down)];
-      arc_[at(down)] = e;
+      if (tree_[at(up)].parent >= 0 || tree_[at(down)].parent >= 0 ||
+          !(tree_[at(up)].flow > 0 && tree_[at(down)].flow > 0))
+        continue;
+      if (tree_[at(up)].flow < tree_[at(down)].flow) std::swap(up, down);
+      tree_[at(up)].flow -= tree_[at(down)].flow;
+      tree_[at(down)].arc = e;
       hang(down, up);
     }
     for (index v = 0; v < root_; ++v)
-      if (parent_[at(v)] < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
+      if (tree_[at(v)].parent < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
   }
 
   // From the tree of the last call, whatever the costs are now; arcs of infinite cost stay out. Where `poll`,
@@ -74,7 +73,7 @@ class Flow {
         for (; seen < end; ++seen) {
           if (next == count) next = 0;
           const Arc& arc = arcs[at(next)];
-          const double reduced = arc.cost - potential_[at(arc.row)] - potential_[at(n_ + arc.col)];
+          const double reduced = arc.cost - tree_[at(arc.row)].potential - tree_[at(n_ + arc.col)].potential;
           if (reduced < least) {
             least = reduced;
             best = next;
@@ -91,14 +90,20 @@ class Flow {
 
   // Dual solution of the last solve(); left alone where the plan falls apart into several trees.
   void potentials(double* rows, double* columns) const {
-    const index top = child_[at(root_)];
-    if (top < 0 || after_[at(top)] >= 0) return;
-    const double big = top < n_ ? potential_[at(top)] : -potential_[at(top)];
+    const index top = tree_[at(root_)].child;
+    if (top < 0 || tree_[at(top)].after >= 0) return;
+    const double big = top < n_ ? tree_[at(top)].potential : -tree_[at(top)].potential;
     for (index v = 0; v < root_; ++v)
-      if (parent_[at(v)] >= 0) (v < n_ ? rows[v] : columns[v - n_]) = potential_[at(v)] - (v < n_ ? big : -big);
+      if (tree_[at(v)].parent >= 0)
+        (v < n_ ? rows[v] : columns[v - n_]) = tree_[at(v)].potential - (v < n_ ? big : -big);
   }
 
  protected:
+  // flow and arc: to the parent. One line of the cache.
+  struct Node {
+    double flow = 0, potential = 0;
+    index parent = -1, arc = -1, child = -1, after = -1, before = -1, depth = -1;
+  };
   struct Guess {
     double flow;
     index arc;
@@ -108,8 +113,8 @@ class Flow {
     x.assign(arcs.size(), 0);
     lack = 0;
     for (index v = 0; v < root_; ++v) {
-      if (arc_[at(v)] >= 0) x[at(arc_[at(v)])] = flow_[at(v)];
-      else if (v < n_) lack += flow_[at(v)];
+      if (tree_[at(v)].arc >= 0) x[at(tree_[at(v)].arc)] = tree_[at(v)].flow;
+      else if (v < n_) lack += tree_[at(v)].flow;
     }
   }
 
@@ -122,30 +127,34 @@ class Flow {
       if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
     tolerance_ = 1e-10 * std::max(top, 1e-300);
     const double big = (top + 1e-300) * static_cast<double>(nodes_);
-    depth_[at(root_)] = 0;
+    tree_[at(root_)].depth = 0;
     stack_.assign(1, root_);
     while (!stack_.empty()) {
       const index v = stack_.back();
       stack_.pop_back();
-      for (index w = child_[at(v)]; w >= 0; w = after_[at(w)]) {
-        depth_[at(w)] = depth_[at(v)] + 1;
-        potential_[at(w)] = v == root_ ? big : arcs[at(arc_[at(w)])].cost - potential_[at(v)];
-        stack_.push_back(w);
+      const Node& above = tree_[at(v)];
+      for (index w = above.child; w >= 0; w = tree_[at(w)].after) {
+        Node& node = tree_[at(w)];
+        node.depth = above.depth + 1;
+        node.potential = v == root_ ? big : arcs[at(node.arc)].cost - above.potential;
+        if (node.child >= 0) stack_.push_back(w);
       }
     }
   }
 
   void hang(index v, index under) {
-    parent_[at(v)] = under;
-    before_[at(v)] = -1;
-    after_[at(v)] = child_[at(under)];
-    if (after_[at(v)] >= 0) before_[at(after_[at(v)])] = v;
-    child_[at(under)] = v;
+    Node &node = tree_[at(v)], &above = tree_[at(under)];
+    node.parent = under;
+    node.before = -1;
+    node.after = above.child;
+    if (node.after >= 0) tree_[at(node.after)].before = v;
+    above.child = v;
   }
   void cut(index v) {
-    if (before_[at(v)] >= 0) after_[at(before_[at(v)])] = after_[at(v)];
-    else child_[at(parent_[at(v)])] = after_[at(v)];
-    if (after_[at(v)] >= 0) before_[at(after_[at(v)])] = before_[at(v)];
+    const Node& node = tree_[at(v)];
+    if (node.before >= 0) tree_[at(node.before)].after = node.after;
+    else tree_[at(node.parent)].child = node.after;
+    if (node.after >= 0) tree_[at(node.after)].before = node.before;
   }
 
   // Every tree arc carries mass from a row: up from a row, down to a column. More on the entering
@@ -160,33 +169,33 @@ class Flow {
     bool on_row_side = true;
     // Last blocking arc of the cycle, followed from the apex along the entering arc.
     const auto rows_lose = [&](index w) {
-      if (w < n_ && flow_[at(w)] < delta) {
-        delta = flow_[at(w)];
+      if (w < n_ && tree_[at(w)].flow < delta) {
+        delta = tree_[at(w)].flow;
         leaving = w;
         on_row_side = true;
       }
     };
     const auto columns_lose = [&](index w) {
-      if (w >= n_ && flow_[at(w)] <= delta) {
-        delta = flow_[at(w)];
+      if (w >= n_ && tree_[at(w)].flow <= delta) {
+        delta = tree_[at(w)].flow;
         leaving = w;
         on_row_side = false;
       }
     };
     while (u != v) {
-      if (depth_[at(u)] >= depth_[at(v)]) {
+      if (tree_[at(u)].depth >= tree_[at(v)].depth) {
         rows_lose(u);
-        u = parent_[at(u)];
+        u = tree_[at(u)].parent;
       } else {
-        v = parent_[at(v)];
+        v = tree_[at(v)].parent;
       }
     }
     const index apex = u;
-    for (v = j; v != apex; v = parent_[at(v)]) columns_lose(v);
+    for (v = j; v != apex; v = tree_[at(v)].parent) columns_lose(v);
     if (leaving < 0) return false;
     if (delta > 0) {
-      for (u = i; u != apex; u = parent_[at(u)]) change(u, u < n_ ? -delta : delta);
-      for (v = j; v != apex; v = parent_[at(v)]) change(v, v >= n_ ? -delta : delta);
+      for (u = i; u != apex; u = tree_[at(u)].parent) change(u, u < n_ ? -delta : delta);
+      for (v = j; v != apex; v = tree_[at(v)].parent) change(v, v >= n_ ? -delta : delta);
     }
     // The subtree below the leaving arc is hung on the other end of the entering arc.
     index v_in = on_row_side ? i : j, under = on_row_side ? j : i;
@@ -194,33 +203,35 @@ class Flow {
     index carried_arc = entering;
     double carried_flow = delta;
     for (;;) {
-      const index up = parent_[at(v_in)], arc = arc_[at(v_in)];
-      const double flow = flow_[at(v_in)];
+      Node& node = tree_[at(v_in)];
+      const index up = node.parent;
       cut(v_in);
       hang(v_in, under);
-      arc_[at(v_in)] = carried_arc;
-      flow_[at(v_in)] = carried_flow;
+      std::swap(node.arc, carried_arc);
+      std::swap(node.flow, carried_flow);
       if (v_in == leaving) break;
       under = v_in;
       v_in = up;
-      carried_arc = arc;
-      carried_flow = flow;
     }
     // Rows of the moved subtree take +shift, columns -shift, or the reverse.
     const double shift = top == i ? reduced : -reduced;
-    stack_.assign(1, top);
+    const auto move = [&](index w, index depth) {
+      Node& node = tree_[at(w)];
+      node.depth = depth;
+      node.potential += w < n_ ? shift : -shift;
+      if (node.child >= 0) stack_.push_back(w);
+    };
+    move(top, tree_[at(tree_[at(top)].parent)].depth + 1);
     while (!stack_.empty()) {
-      const index w = stack_.back();
+      const Node& above = tree_[at(stack_.back())];
       stack_.pop_back();
-      depth_[at(w)] = depth_[at(parent_[at(w)])] + 1;
-      potential_[at(w)] += w < n_ ? shift : -shift;
-      for (index c = child_[at(w)]; c >= 0; c = after_[at(c)]) stack_.push_back(c);
+      for (index w = above.child; w >= 0; w = tree_[at(w)].after) move(w, above.depth + 1);
     }
     return true;
   }
 
   void change(index v, double by) {
-    double& flow = flow_[at(v)];
+    double& flow = tree_[at(v)].flow;
     flow += by;
     if (flow < 1e-14) flow = 0;
   }
@@ -228,8 +239,8 @@ class Flow {
   const index n_, nodes_, root_;
   const double *a_, *b_;
   double tolerance_ = 0;
-  Recycled<index> parent_, arc_, child_, after_, before_, depth_, stack_;
-  Recycled<double> flow_, potential_;
+  Recycled<Node> tree_;
+  Recycled<index> stack_;
 };
 
 }  // namespace ot
