@@ -356,6 +356,16 @@ inline void lines(const LineView& L, double* __restrict sums, index j0, index j1
     const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
     L.first[j] = L.near[j] = L.end[j] = end;
     if (n == 0 || !(L.b[j] > 0)) continue;
+    if (n == 1) {
+      const double z = L.alpha[L.idx[e0]] - L.cost[e0];
+      L.beta[j] = whole * L.b[j] - z;
+      L.theta[j] = 0;
+      positive[end] = L.idx[e0];
+      val[end] = (z + L.beta[j]) * flat;
+      end += val[end] > kLeast;
+      L.end[j] = end;
+      continue;
+    }
     LineEntries of{L.z + e0 + LineView::kPad * j, L.idx + e0, n};
     double guess = -kNone;
     if (n <= W) {

@@ -142,7 +142,7 @@ class Quadratic {
       climb(last ? tol : kLoose, last ? 200 : 50);
       clock_.count(reg, dual_.error, value(false));
       if (last || clock_.exhausted()) break;
-      narrow();
+      look_closer();
     }
     if (dual_.reg > p_.reg) {  // out of passes: the plan must still be one of this problem
       dual_.reg = p_.reg;
@@ -152,16 +152,19 @@ class Quadratic {
 
   // Candidates within a few times the mean slack of the plan.
   void narrow() {
+    look_closer();
+    dual_.evaluate();
+  }
+  void look_closer() {
     index active = 0;
     for (const double v : dual_.t) active += v > 0;
     const double mean = dual_.reg / static_cast<double>(std::max<index>(1, active));
     margin_ = active > 16 * (n_ + m_) ? mean : 4 * mean;
     look();
-    dual_.evaluate();
   }
 
   // Steps get smaller: candidates that the next few cannot reach are left out.
-  void closer() {
+  void thin() {
     const double margin = kAhead * dual_.moved();
     if (margin > margin_ - dual_.risen()) return;
     const index all = static_cast<index>(dual_.idx.size()), some = dual_.within(margin);
@@ -200,7 +203,7 @@ class Quadratic {
       for (std::size_t e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
       const double factor = each(moved);
       if (factor == 0) break;
-      closer();
+      thin();
       sigma = std::max(factor * sigma, 1e-4 * p_.reg);
       tol *= 0.2;
     }
@@ -281,9 +284,10 @@ class Quadratic {
       clock_.count();
       bool bare = false;
       for (index i = 0; i < n_; ++i) bare |= a_[i] > 0 && found_.begin[i] == found_.begin[i + 1];
-      for (index j = 0; j < m_; ++j) spare_col_[j] = b_[j] > 0;
-      for (index e = 0; e < found_.nnz; ++e) spare_col_[found_.idx[e]] = 0;
-      for (index j = 0; j < m_; ++j) bare |= spare_col_[j] > 0;
+      double left = 0;
+      for (index j = 0; j < m_; ++j) left += spare_col_[j] = b_[j] > 0;
+      for (index e = 0; e < found_.nnz && left > 0; ++e) left -= std::exchange(spare_col_[found_.idx[e]], 0.0);
+      bare |= left > 0;
       if (!bare) break;
       auto rows = be_.template buffer<double>(n_), cols = be_.template buffer<double>(m_);
       be_.write(m_, low_col_.data(), cols.data());
