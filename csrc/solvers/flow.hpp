@@ -5,8 +5,10 @@
 // artificial arcs to a root carry what the arcs given cannot.
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 
 #include "core/recycle.hpp"
 #include "core/types.hpp"
@@ -31,17 +33,18 @@ class Flow {
   void start(const Recycled<double>& guess) {
     tree_.assign(at(nodes_), {});
     for (index v = 0; v < root_; ++v) tree_[at(v)].flow = v < n_ ? a_[v] : b_[v - n_];
-    // What fills a column alone needs no order.
-    Recycled<Guess> order;
+    // As integers: float32, and arcs falling. What fills a column alone needs no order.
+    Recycled<std::uint64_t> order;
     std::size_t whole = 0;
     for (index e = 0; e < static_cast<index>(guess.size()); ++e) {
       if (!(guess[at(e)] > 0)) continue;
-      order.push_back({guess[at(e)], e});
+      const auto flow = std::bit_cast<std::uint32_t>(static_cast<float>(guess[at(e)]));
+      order.push_back((std::uint64_t{flow} << 32) | ~static_cast<std::uint32_t>(e));
       if (guess[at(e)] > (1 - 1e-9) * b_[arcs[at(e)].col]) std::swap(order.back(), order[whole++]);
     }
-    std::sort(order.begin() + static_cast<std::ptrdiff_t>(whole), order.end(),
-              [](const Guess& x, const Guess& y) { return x.flow != y.flow ? x.flow > y.flow : x.arc < y.arc; });
-    for (const auto& [flow, e] : order) {
+    std::sort(order.begin() + static_cast<std::ptrdiff_t>(whole), order.end(), std::greater<>());
+    for (const std::uint64_t key : order) {
+      const index e = ~static_cast<std::uint32_t>(key);
       index up = arcs[at(e)].row,
             down = n_ + arcs[at(e)].col;  // a tie leaves the row: zero flow must point to the root
       if (tree_[at(up)].parent >= 0 || tree_[at(down)].parent >= 0 ||
@@ -104,11 +107,6 @@ class Flow {
     double flow = 0, potential = 0;
     index parent = -1, arc = -1, child = -1, after = -1, before = -1, depth = -1;
   };
-  struct Guess {
-    double flow;
-    index arc;
-  };
-
   void collect() {
     x.assign(arcs.size(), 0);
     lack = 0;

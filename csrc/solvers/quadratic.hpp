@@ -133,21 +133,25 @@ class Quadratic {
     measure(dual_);
   }
 
-  void descend(const double* f, const double* g, bool warm, double tol) {
-    double reg = p_.reg;
+  // Returns the dual.
+  double descend(const double* f, const double* g, bool warm, double tol) {
+    double reg = p_.reg, reached = 0;
     if (!warm || !resume(f, g)) reg = start();
     for (;; reg = std::max(reg / kFactor, p_.reg)) {
       const bool last = reg <= p_.reg;
       dual_.reg = reg;
       climb(last ? tol : kLoose, last ? 200 : 50);
-      clock_.count(reg, dual_.error, value(false));
+      reached = value(false);
+      clock_.count(reg, dual_.error, reached);
       if (last || clock_.exhausted()) break;
       look_closer();
     }
     if (dual_.reg > p_.reg) {  // out of passes: the plan must still be one of this problem
       dual_.reg = p_.reg;
       dual_.evaluate();
+      reached = value(false);
     }
+    return reached;
   }
 
   // Candidates within a few times the mean slack of the plan.

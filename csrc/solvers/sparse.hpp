@@ -30,7 +30,7 @@ class SparsityConstrained : Quadratic<B> {
 
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     Outcome out;
-    descend(f, g, warm, std::max(limits_.tol, 1e-2));
+    const double quadratic = descend(f, g, warm, std::max(limits_.tol, 1e-2));
     if (longest() <= 2 * k_) climb(std::max(limits_.tol, 1e-4), 200);
     if (longest() <= k_) climb(limits_.tol, 200);
     if (longest() <= k_) {
@@ -42,7 +42,7 @@ class SparsityConstrained : Quadratic<B> {
     }
     narrow();
     dual_.k = k_;
-    maximise();
+    maximise(quadratic);
     const auto beta = dual_.beta;
     double beyond = 0;
     plan.dual = value(semi_dual_, &beyond);
@@ -88,10 +88,10 @@ class SparsityConstrained : Quadratic<B> {
     return most;
   }
 
-  // Until what is left to gain, as the last two gains foretell it, no longer counts; and one step of small
-  // sigma more, which tells the entries that stay from those that nearly do.
-  void maximise() {
-    double best = value(false), last = 0;
+  // From a value of the dual, `best`, until what is left to gain, as the last two gains foretell it, no longer counts;
+  // and one step of small sigma more, which tells the entries that stay from those that nearly do.
+  void maximise(double best) {
+    double last = 0;
     bool skipped = true, done = false;
     proximal([&](double moved) {
       if (moved > 0.05 && !done) {  // far from the end, and the value costs a few evaluations
