@@ -43,6 +43,7 @@ class LineDual {
   Doubles level;               // (lines) of the candidates: entries of slack up to level - margin are none
   Doubles gradient;            // a - row sums of t, by other
   double error = 1;            // its L1 norm
+  double first_error = 1;      // where maximise() began
   double damping = kDamping;   // of Newton steps, adapted; in units of the curvature of one entry
 
   void shape(index line_count, index other_count) {
@@ -146,11 +147,13 @@ class LineDual {
   }
 
   // Newton steps, their components clipped, each with a line search; until error <= tol. Returns
-  // false where potentials rose by more than `reach`, so that other entries may matter now.
-  bool maximise(double tol, double reach, double clip, index most, const Stop& stop) {
+  // false where potentials rose by more than `reach`, so that other entries may matter now; by how much
+  // at most says `beyond`, in units of it.
+  bool maximise(double tol, double reach, double clip, index most, const Stop& stop, double beyond = kBeyond) {
     shift();
     differentiate();
-    const bool within = ascend(tol, reach, clip, most, stop);
+    first_error = error;
+    const bool within = ascend(tol, reach, clip, most, stop, beyond);
     kernels.lines(view(), nullptr);
     return within;
   }
@@ -197,7 +200,7 @@ class LineDual {
   }
   index positive(index j) const { return end_[at(j)] - first_[at(j)]; }
 
-  static constexpr double kDamping = 1e-3;
+  static constexpr double kDamping = 1e-3, kBeyond = 8;
 
  private:
   static constexpr std::size_t kInserted = 16;
@@ -284,7 +287,7 @@ class LineDual {
     }
   }
 
-  bool ascend(double tol, double reach, double clip, index most, const Stop& stop) {
+  bool ascend(double tol, double reach, double clip, index most, const Stop& stop, double beyond) {
     for (index round = 0; round < most && error > tol && !stop(); ++round) {
       base_ = alpha;
       const double slope = step(clip);
@@ -294,8 +297,8 @@ class LineDual {
       if (tau < 0.2) damping = std::min(1e3, 4 * damping);
       double far = risen();
       if (!(far > reach)) continue;
-      while (far > 8 * reach && tau > 1e-9) {  // too far to come back from
-        tau *= std::max(0.1, 2 * reach / far);
+      while (far > beyond * reach && tau > 1e-9) {  // too far to come back from
+        tau *= std::max(0.1, std::min(2.0, 0.9 * beyond) * reach / far);
         for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
         differentiate();
         far = risen();

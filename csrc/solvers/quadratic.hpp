@@ -95,14 +95,24 @@ class Quadratic {
     descend(f, g, warm, limits_.tol);
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
       narrow();
-      proximal([](double moved) { return moved < 1e-6 ? 0.0 : kFall; });
+      proximal([this](double moved) {
+        if (dual_.error > kLoose) return 1.0;  // not there yet
+        return moved < 1e-6 && dual_.error <= limits_.tol ? 0.0 : kFall;
+      });
       dual_.sigma = 0;
       dual_.centre.clear();
       dual_.damping = LineDual::kDamping;
       climb(limits_.tol, 500);
     }
     measure(dual_);  // of both marginals: at such a reg, rounding of the potentials is error of lines too
-    if (dual_.error > limits_.tol && !clock_.exhausted() && p_.reg <= kLinear * p_.range && n_ * m_ <= kAll) vertex();
+    if (dual_.error > limits_.tol && !clock_.exhausted() && n_ * m_ <= kAll) {
+      vertex();
+      if (p_.reg > kLinear * p_.range) {  // its potentials are a start
+        narrow();
+        climb(limits_.tol, 500);
+        measure(dual_);
+      }
+    }
     Outcome out;
     out.error = dual_.error;
     finish(f, g, out);
@@ -181,9 +191,15 @@ class Quadratic {
   // Newton on the candidates, taken anew whenever the potentials leave their reach.
   void climb(double tol, index most) {
     const LineDual::Stop stop = [this] { return stopped(); };
+    double before = 0, left = INFINITY, beyond = LineDual::kBeyond;  // candidates and error of the last round
     for (int round = 0; round < kRounds; ++round) {
-      if (dual_.maximise(tol, margin_, 4 * margin_, most, stop) || clock_.exhausted()) break;
-      if (static_cast<index>(dual_.idx.size()) < std::min(8 * (n_ + m_), n_ * m_))
+      const bool within = dual_.maximise(tol, margin_, 4 * margin_, most, stop, beyond);
+      if (within || clock_.exhausted() || round + 1 == kRounds) break;
+      if (dual_.first_error > 2 * left) beyond = 1;  // what the candidates did not say was much
+      left = dual_.error;
+      // A wide margin saves looks; where it adds few candidates, or many are tied anyway, it costs nothing.
+      const double now = static_cast<double>(dual_.idx.size());
+      if (now < static_cast<double>(8 * (n_ + m_)) || now < 1.2 * std::exchange(before, now))
         margin_ = std::min(2 * margin_, std::max(margin_, 4 * p_.range));
       look();
     }
@@ -219,19 +235,26 @@ class Quadratic {
     const index few = std::max(4 * (n_ + m_), n_ * m_ / 32);
     EntropicStart<B> entropic(be_, p_, limits_, monitor_);
     double x = 0, reg = 0;
+    index last_count = n_ * m_;
     const double range = p_.range > 0 ? p_.range : p_.reg;
     for (index i = 0; i < n_; ++i) f_[i] = a_[i] > 0 ? 0.0 : -INFINITY;
     for (index j = 0; j < m_; ++j) g_[j] = b_[j] > 0 ? 0.0 : -INFINITY;
     for (double smooth = range / 8; !stopped(); smooth /= 4) {
-      const bool last = smooth < 1e-6 * range;  // ties: few will not do
       clock_.n_iter += entropic.run(smooth, f_.data(), g_.data());
       margin_ = 4 * smooth;
       for (index i = 0; i < n_; ++i) f_[i] = a_[i] > 0 ? smooth * f_[i] : -INFINITY;
       for (index j = 0; j < m_; ++j) g_[j] = b_[j] > 0 ? smooth * g_[j] : -INFINITY;
-      be_.candidates(p_.geo, f_.data(), g_.data(), 0, last ? std::numeric_limits<index>::max() : few, found_);
+      be_.candidates(p_.geo, f_.data(), g_.data(), 0, few, found_);
       clock_.count();
+      if (found_.overflow) {
+        // Ties: few will not do, and with smaller reg the potentials only get worse.
+        const index count = std::exchange(last_count, found_.nnz);
+        if (smooth >= 1e-6 * range && (found_.nnz > n_ * m_ / 8 || found_.nnz < 0.6 * static_cast<double>(count)))
+          continue;
+        be_.candidates(p_.geo, f_.data(), g_.data(), 0, std::numeric_limits<index>::max(), found_);
+        clock_.count();
+      }
       reg = positive_sum(0);
-      if (found_.overflow) continue;
       // Large reg: the potentials rise until their sum is reg. The sum is convex and at most n m x more.
       for (x = 0; reg < p_.reg && !stopped();) {
         x = x > 0 ? 2 * x : std::max(smooth, (p_.reg - reg) / static_cast<double>(n_) / static_cast<double>(m_));
