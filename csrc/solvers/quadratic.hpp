@@ -105,9 +105,10 @@ class Quadratic {
       climb(limits_.tol, 500);
     }
     measure(dual_);  // of both marginals: at such a reg, rounding of the potentials is error of lines too
-    if (dual_.error > limits_.tol && !clock_.exhausted() && n_ * m_ <= kAll) {
+    const bool linear = p_.reg <= kLinear * p_.range;
+    if (dual_.error > limits_.tol && !clock_.exhausted() && n_ * m_ <= (linear ? kAll : kAll / 8)) {
       vertex();
-      if (p_.reg > kLinear * p_.range) {  // its potentials are a start
+      if (!linear) {  // its potentials are a start
         narrow();
         climb(limits_.tol, 500);
         measure(dual_);
@@ -192,15 +193,19 @@ class Quadratic {
   void climb(double tol, index most) {
     const LineDual::Stop stop = [this] { return stopped(); };
     double before = 0, left = INFINITY, beyond = LineDual::kBeyond;  // candidates and error of the last round
+    bool wider = false, cheap = false;
     for (int round = 0; round < kRounds; ++round) {
       const bool within = dual_.maximise(tol, margin_, 4 * margin_, most, stop, beyond);
       if (within || clock_.exhausted() || round + 1 == kRounds) break;
       if (dual_.first_error > 2 * left) beyond = 1;  // what the candidates did not say was much
       left = dual_.error;
-      // A wide margin saves looks; where it adds few candidates, or many are tied anyway, it costs nothing.
+      // A wide margin saves looks, and costs little where candidates are few, or most of them tied anyway.
       const double now = static_cast<double>(dual_.idx.size());
-      if (now < static_cast<double>(8 * (n_ + m_)) || now < 1.2 * std::exchange(before, now))
-        margin_ = std::min(2 * margin_, std::max(margin_, 4 * p_.range));
+      if (wider) cheap = now < 1.2 * before;
+      wider = cheap || now < static_cast<double>(8 * (n_ + m_)) ||
+              round % (16 * now < static_cast<double>(n_ * m_) ? 2 : 4) == 1;
+      before = now;
+      if (wider) margin_ = std::min(2 * margin_, std::max(margin_, 4 * p_.range));
       look();
     }
     for (int round = 0; round < 8 && dual_.risen() > margin_; ++round) {  // stopped early: what is there bounds nothing

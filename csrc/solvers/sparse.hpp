@@ -31,7 +31,7 @@ class SparsityConstrained : Quadratic<B> {
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     Outcome out;
     const double quadratic = descend(f, g, warm, std::max(limits_.tol, 1e-2));
-    if (longest() <= 2 * k_) climb(std::max(limits_.tol, 1e-4), 200);
+    if (longest() > k_ && longest() <= 2 * k_) climb(std::max(limits_.tol, 1e-4), 200);
     if (longest() <= k_) climb(limits_.tol, 200);
     if (longest() <= k_) {
       out.error = dual_.error;
