@@ -253,7 +253,70 @@ def test_threads_do_not_matter():
         assert one.dual_value == three.dual_value
 
 
+def line_costs(rng, n, m):
+    return np.abs(rng.random(n)[:, None] - rng.random(m))
+
+
+def grid_costs(_rng, n, m):
+    side = int(np.sqrt(n))
+    x, y = (np.stack(np.divmod(np.arange(k), side), 1) for k in (n, m))
+    return np.abs(x[:, None] - y).sum(-1).astype(float)
+
+
+@pytest.mark.parametrize("reg", [1e-3, 1e-2, 1e-1])
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("costs", [line_costs, grid_costs])
+def test_quadratic_of_tied_costs(costs, uneven, reg):
+    """Where exact transport has many plans, few entries stand apart from the others."""
+    rng = np.random.default_rng(480 + uneven)
+    n, m = 480, 251
+    a, b = np.full(n, 1 / n), np.full(m, 1 / m)
+    if uneven:
+        a, b = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
+    C = costs(rng, n, m)
+    C /= C.max()
+    r = otf.quadratic(a, b, C, reg)
+    assert r.converged, r.message
+    assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+    gap = objective(r.plan, C, reg) - quadratic_dual(r.f, r.g, a, b, C, reg)
+    assert abs(gap) <= 1e-8 * r.value
+    slack = np.maximum(r.f[:, None] + r.g - C, 0)
+    np.testing.assert_allclose(r.plan, slack / reg, atol=1e-8)
+
+
 # ---- at most k entries a column ----------------------------------------------------------------
+
+
+def router(experts, tokens, seed=0):
+    rng = np.random.default_rng(seed)
+    keys = rng.normal(size=(experts, 16))
+    topic = rng.choice(experts, tokens, p=rng.dirichlet(np.ones(experts)))
+    logits = keys @ (keys[topic] + 0.8 * rng.normal(size=(tokens, 16))).T / 2
+    p = np.exp(logits - logits.max(0))
+    return -p / p.sum(0)
+
+
+@pytest.mark.parametrize("formulation", ["semi_dual", "dual"])
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_many_columns_of_few_rows(k, formulation):
+    """Columns of many tied entries, whose candidates are left out one after the other."""
+    n, m = 48, 2400
+    C, a, b = router(n, m), np.full(n, 1 / n), np.full(m, 1 / m)
+    reg = 0.1 * m
+    r = otf.sparsity_constrained(a, b, C, reg, k, formulation=formulation)
+    assert r.converged, r.message
+    assert column_counts(r.plan).max() <= k
+    assert marginal_error(r.plan, a, b) <= 1e-9 * (1 + 1e-6)
+    assert r.dual_value == pytest.approx(bounded_dual(r.f, r.g, a, b, C, reg, k), rel=1e-10)
+    assert -1e-10 <= r.gap <= 2e-3 * abs(r.value)
+    # Far from the end the dual is that of all entries, too.
+    for most in range(24, r.n_iter):
+        early = otf.sparsity_constrained(
+            a, b, C, reg, k, formulation=formulation, max_iter=most, on_fail="ignore"
+        )
+        dual = bounded_dual(early.f, early.g, a, b, C, reg, k)
+        assert early.dual_value == pytest.approx(dual, rel=1e-10)
+        assert early.dual_value <= r.value + 1e-10
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 8])
