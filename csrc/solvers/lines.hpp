@@ -12,6 +12,10 @@
 //
 // Potentials are relative to those at which the candidates were taken, and costs are their negative
 // slacks there: small reg loses no digits to them.
+//
+// An entry enters its line above a level: theta_j, or where nothing ties the largest theta that would do,
+// reg/(reg + sigma) times the k-th w; 0 where fewer than k are positive. Entries of slack up to level - margin
+// are no candidates, and need not be before alpha_i + beta_j - level_j has risen by the margin.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -55,8 +59,7 @@ class LineDual {
     for (auto* v : {&first_, &near_, &end_}) v->assign(at(lines), 0);
   }
 
-  // The slack that an entry not in the plan must exceed to enter it, at the potentials and k of the last
-  // evaluation: that of the tie, or of the least of k entries without one.
+  // Levels at the last evaluation; with `positive`, zero.
   void find_level(bool positive) {
     for (index j = 0; j < lines; ++j) level[at(j)] = positive ? 0.0 : level_of(j);
   }

@@ -1,7 +1,8 @@
 // Quadratically regularised transport: min <C,T> + reg/2 |T|^2 over plans from a to b, by Newton's
 // method on candidate entries. A pass over C keeps the entries of slack f_i + g_j - C_ij > -margin; no
 // other can enter the plan before max df + max dg exceeds the margin, and until then the dual on the
-// candidates is the dual. reg comes down from where the plan is dense.
+// candidates is the dual (lines.hpp says what takes the place of zero where lines are bounded). reg comes
+// down from where the plan is dense.
 #pragma once
 #include <numeric>
 #include <vector>
