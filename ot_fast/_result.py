@@ -68,7 +68,8 @@ class Problem:
 
     def cost(self, value: float) -> float:
         """A transport cost of the core's unit-mass problem, in the caller's units."""
-        return math.ldexp(value + self.geometry.shift, self.geometry.exponent) * self.mass
+        with np.errstate(over="ignore"):  # of potentials far from any solution, perhaps
+            return float(np.ldexp(value + self.geometry.shift, self.geometry.exponent) * self.mass)
 
     def log_b(self) -> Vector:
         with np.errstate(divide="ignore"):

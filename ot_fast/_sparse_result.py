@@ -97,7 +97,8 @@ class SparseResult(Result):
         history = self.history
         history["reg"] = np.ldexp(history["reg"], self.geometry.exponent) / p.mass
         shifted = history["dual_value"] + self.geometry.shift
-        history["dual_value"] = np.ldexp(shifted, self.geometry.exponent) * p.mass
+        with np.errstate(over="ignore"):  # far from the end it may be anything
+            history["dual_value"] = np.ldexp(shifted, self.geometry.exponent) * p.mass
         detail = outcome["message"]
         self.message = self._describe(f"{detail}; raise max_nz" if detail else "")
         if self.converged and self.gap > LOOSE * abs(self.value):

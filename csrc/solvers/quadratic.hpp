@@ -94,6 +94,18 @@ class Quadratic {
   // Potentials in cost units, vectors of the backend: the result, and the start where `warm`.
   Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
     descend(f, g, warm, limits_.tol);
+    persist();
+    Outcome out;
+    out.error = dual_.error;
+    finish(f, g, out);
+    plan.dual = value(false);
+    take(dual_, plan);
+    return out;
+  }
+
+ protected:
+  // Where Newton's method has not reached tol.
+  void persist() {
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
       narrow();
       proximal([this](double moved) {
@@ -115,15 +127,8 @@ class Quadratic {
         measure(dual_);
       }
     }
-    Outcome out;
-    out.error = dual_.error;
-    finish(f, g, out);
-    plan.dual = value(false);
-    take(dual_, plan);
-    return out;
   }
 
- protected:
   // Where Newton's method stalls, or rounding of the potentials over reg exceeds tol: a vertex of the
   // polytope that minimises <C,T>, by the network simplex on all entries. It has the marginals, and at
   // most reg/2 more than the least value.
@@ -243,6 +248,7 @@ class Quadratic {
     double x = 0, reg = 0;
     index last_count = n_ * m_;
     const double range = p_.range > 0 ? p_.range : p_.reg;
+    margin_ = 1e-3 * range;  // if there is no time for any of this
     for (index i = 0; i < n_; ++i) f_[i] = a_[i] > 0 ? 0.0 : -INFINITY;
     for (index j = 0; j < m_; ++j) g_[j] = b_[j] > 0 ? 0.0 : -INFINITY;
     for (double smooth = range / 8; !stopped(); smooth /= 4) {

@@ -20,8 +20,8 @@ class SparsityConstrained : Quadratic<B> {
   using Base = Quadratic<B>;
   using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_,
       Base::look, Base::m_, Base::measure;
-  using Base::margin_, Base::n_, Base::narrow, Base::p_, Base::primal, Base::proximal, Base::stopped, Base::take,
-      Base::value;
+  using Base::margin_, Base::n_, Base::narrow, Base::p_, Base::persist, Base::primal, Base::proximal, Base::stopped,
+      Base::take, Base::value;
 
  public:
   SparsityConstrained(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows, index k,
@@ -32,7 +32,10 @@ class SparsityConstrained : Quadratic<B> {
     Outcome out;
     const double quadratic = descend(f, g, warm, std::max(limits_.tol, 1e-2));
     if (longest() > k_ && longest() <= 2 * k_) climb(std::max(limits_.tol, 1e-4), 200);
-    if (longest() <= k_) climb(limits_.tol, 200);
+    if (longest() <= k_) {
+      climb(limits_.tol, 200);
+      persist();
+    }
     if (longest() <= k_) {
       out.error = dual_.error;
       plan.dual = value(false);
@@ -84,7 +87,11 @@ class SparsityConstrained : Quadratic<B> {
 
   index longest() const {
     index most = 0;
-    for (index j = 0; j < dual_.lines; ++j) most = std::max(most, dual_.positive(j));
+    for (index j = 0; j < dual_.lines; ++j) {
+      index count = 0;
+      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) count += dual_.t[at(e)] > 0;
+      most = std::max(most, count);
+    }
     return most;
   }
 
