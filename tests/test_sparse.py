@@ -676,6 +676,32 @@ def test_dual_of_a_solve_stopped_early_is_a_bound(max_iter: int) -> None:
         assert early.dual_value <= best * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("seed", [0, 252, 282])
+def test_dual_of_a_solve_without_time_is_that_of_its_potentials(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(5, 60, 2)
+    C = ((rng.normal(size=(n, 1, 2)) - rng.normal(size=(m, 2))) ** 2).sum(-1)
+    a, b = (rng.multinomial(60, np.ones(s) / s) / 60 for s in (n, m))
+    reg = np.ptp(C) * 10.0 ** rng.uniform(0, 4)
+    r = otf.quadratic(a, b, C, reg, max_iter=0, on_fail="ignore")
+    i, j = a > 0, b > 0
+    dual = quadratic_dual(r.f[i], r.g[j], a[i], b[j], C[i][:, j], reg)
+    assert r.dual_value == pytest.approx(dual, rel=1e-9, abs=1e-9 * reg)
+
+
+@pytest.mark.parametrize("reg", [1e-7, 1e-9, 1e-11])
+def test_all_entries_allowed_at_tiny_reg(reg: float) -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        n, m = rng.integers(3, 12, 2)
+        C = rng.random((n, m))
+        a, b = (rng.dirichlet(np.full(s, 0.3)) + 1e-9 for s in (n, m))
+        a, b = a / a.sum(), b / b.sum()
+        r = otf.sparsity_constrained(a, b, C, reg, n)
+        assert r.converged, r.message
+        assert r.value == pytest.approx(exact_ot(a, b, C), rel=1e-6)
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1e-100, 1.0, 1e100, 1e200])
 @pytest.mark.parametrize("cost", [0.0, 3.0, -2.0])
 def test_equal_costs_of_any_scale(scale: float, cost: float) -> None:
