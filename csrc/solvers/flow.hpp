@@ -33,7 +33,7 @@ class Flow {
   void start(const Recycled<double>& guess) {
     tree_.assign(at(nodes_), {});
     for (index v = 0; v < root_; ++v) tree_[at(v)].flow = v < n_ ? a_[v] : b_[v - n_];
-    // As integers: float32, and arcs falling. What fills a column alone needs no order.
+    // As integers, a float32 and the arc. What fills a column alone needs no order.
     Recycled<std::uint64_t> order;
     std::size_t whole = 0;
     for (index e = 0; e < static_cast<index>(guess.size()); ++e) {

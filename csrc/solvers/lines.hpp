@@ -120,7 +120,7 @@ class LineDual {
     return stride * count;
   }
 
-  // Leaves only those, at the potentials reached, as if they had been taken there.
+  // Leaves only those, at the potentials reached, as if they had been taken there. The plan becomes the centre.
   void keep_within(double margin) {
     find_level(false);
     index to = 0, e = 0;
@@ -137,6 +137,7 @@ class LineDual {
     }
     for (auto* v : {&cost, &t}) v->resize(at(to));
     idx.resize(at(to));
+    centre = t;
     rebase();
   }
 
