@@ -108,8 +108,8 @@ class Quadratic {
   void persist() {
     if (dual_.error > limits_.tol && !clock_.exhausted()) {  // a plan that hardly moves with reg: nearly linear
       narrow();
-      proximal([this](double moved) {
-        if (dual_.error > kLoose) return 1.0;  // not there yet
+      proximal([this, failed = 0](double moved) mutable {
+        if (dual_.error > kLoose) return ++failed < 4 ? 1.0 : 0.0;  // not there yet
         return moved < 1e-6 && dual_.error <= limits_.tol ? 0.0 : kFall;
       });
       dual_.sigma = 0;
@@ -198,7 +198,8 @@ class Quadratic {
   // Newton on the candidates, taken anew whenever the potentials leave their reach.
   void climb(double tol, index most) {
     const LineDual::Stop stop = [this] { return stopped(); };
-    double before = 0, left = INFINITY, beyond = LineDual::kBeyond;  // candidates and error of the last round
+    double left = INFINITY, beyond = LineDual::kBeyond;
+    index before = 0;  // candidates of the last round
     bool wider = false, cheap = false;
     for (int round = 0; round < kRounds; ++round) {
       const bool within = dual_.maximise(tol, margin_, 4 * margin_, most, stop, beyond);
@@ -206,10 +207,10 @@ class Quadratic {
       if (dual_.first_error > 2 * left) beyond = 1;  // what the candidates did not say was much
       left = dual_.error;
       // A wide margin saves looks, and costs little where candidates are few, or most of them tied anyway.
-      const double now = static_cast<double>(dual_.idx.size());
-      if (wider) cheap = now < 1.2 * before;
-      wider = cheap || now < static_cast<double>(8 * (n_ + m_)) ||
-              round % (16 * now < static_cast<double>(n_ * m_) ? 2 : 4) == 1;
+      const index now = static_cast<index>(dual_.idx.size()), some = n_ + m_;
+      if (wider) cheap = static_cast<double>(now) < 1.2 * static_cast<double>(before);
+      wider = cheap || now < 8 * some || (now < std::min(64 * some, n_ * m_ / 16) && round % 2 == 1) ||
+              (now < 256 * some && round > 4 && round % 4 == 3);
       before = now;
       if (wider) margin_ = std::min(2 * margin_, std::max(margin_, 4 * p_.range));
       look();
