@@ -46,13 +46,14 @@ class SparsityConstrained : Quadratic<B> {
     narrow();
     dual_.k = k_;
     maximise(quadratic);
-    const auto beta = dual_.beta;
+    auto beta = dual_.beta;
     double beyond = 0;
     plan.dual = value(semi_dual_, &beyond);
     if (beyond > margin_) {  // other entries may lower it
       dual_.beta = beta;
       look_at_positive();
       plan.dual = value(false);
+      beta = dual_.beta;
     }
     finish(f, g, out);
     dual_.beta = beta;
