@@ -4,7 +4,6 @@
 // candidates is the dual (lines.hpp says what takes the place of zero where lines are bounded). reg comes
 // down from where the plan is dense.
 #pragma once
-#include <numeric>
 #include <vector>
 
 #include "solvers/flow.hpp"
