@@ -36,103 +36,119 @@ def c_transform(
 def column_min(geometry: Geometry, f: Vector, weight: Vector, threads: int = 0) -> Vector: ...
 def cost_apply(geometry: Geometry, w: Vector, threads: int = 0) -> Vector: ...
 def cost_rows(geometry: Geometry, out: Floats, threads: int = 0) -> None: ...
+@final
+class Limits:
+    def __init__(self, tol: float, max_iter: int, time_limit: float = 0.0) -> None: ...
+
+@final
+class Problem:
+    def __init__(
+        self, geometry: Geometry, a: Vector, b: Vector, reg: float, range: float
+    ) -> None: ...
+
+class Outcome:
+    @property
+    def status(self) -> str: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def error(self) -> float: ...
+    @property
+    def dual_value(self) -> float: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def history(self) -> dict[str, Vector]: ...
+
+@final
+class EntropicOutcome(Outcome):
+    @property
+    def newton(self) -> bool: ...
+    @property
+    def newton_steps(self) -> int: ...
+
+@final
+class SparseSolution(Outcome):
+    @property
+    def plan(self) -> tuple[NDArray[np.int64], NDArray[np.int32], Vector]: ...
+
+@final
+class SinkhornOptions:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        kernel: str | None = None,
+        start: float = 0.0,
+        rho: float = ...,
+        symmetric: bool = False,
+    ) -> None: ...
+
+@final
+class SnsOptions:
+    def __init__(self, limits: Limits, *, steps: int, density: float) -> None: ...
+
+@final
+class QuadraticOptions:
+    def __init__(self, limits: Limits, *, by_rows: bool, warm: bool) -> None: ...
+
+@final
+class CardinalityOptions:
+    def __init__(
+        self, limits: Limits, *, by_rows: bool, warm: bool, max_nz: int, semi_dual: bool
+    ) -> None: ...
+
+@final
+class Plan:
+    def __init__(
+        self, geometry: Geometry, a: Vector, reg: float, phi: Vector, h: Vector
+    ) -> None: ...
+
 def sinkhorn(
-    geometry: Geometry,
-    a: Vector,
-    b: Vector,
-    reg: float,
-    range: float,
+    problem: Problem,
+    options: SinkhornOptions,
     phi: Vector,
     psi: Vector,
-    tol: float,
-    max_iter: int,
-    time_limit: float,
-    threads: int,
     callback: Callback | None,
-    *,
-    newton: bool,
-    kernel: str,
-    start: float,
-    rho: float = ...,
-    symmetric: bool = False,
-) -> dict[str, Any]: ...
+    threads: int,
+) -> EntropicOutcome: ...
+def newton(
+    problem: Problem,
+    options: SinkhornOptions,
+    phi: Vector,
+    psi: Vector,
+    callback: Callback | None,
+    threads: int,
+) -> EntropicOutcome: ...
 def sns(
-    geometry: Geometry,
-    a: Vector,
-    b: Vector,
-    reg: float,
-    range: float,
+    problem: Problem,
+    options: SnsOptions,
     phi: Vector,
     psi: Vector,
-    tol: float,
-    max_iter: int,
-    time_limit: float,
-    threads: int,
     callback: Callback | None,
-    *,
-    steps: int,
-    density: float,
-) -> dict[str, Any]: ...
-def sparse(
-    geometry: Geometry,
-    a: Vector,
-    b: Vector,
-    reg: float,
-    range: float,
+    threads: int,
+) -> EntropicOutcome: ...
+def quadratic(
+    problem: Problem,
+    options: QuadraticOptions,
     f: Vector,
     g: Vector,
-    tol: float,
-    max_iter: int,
-    time_limit: float,
-    threads: int,
     callback: Callback | None,
-    *,
-    warm: bool,
-    by_rows: bool,
-    max_nz: int | None,
-    semi_dual: bool,
-) -> dict[str, Any]: ...
-def marginals(
-    geometry: Geometry,
-    a: Vector,
-    reg: float,
-    phi: Vector,
-    h: Vector,
-    f64: bool,
-    threads: int = 0,
-) -> tuple[Vector, Vector, Vector]: ...
-def gradient(
-    geometry: Geometry,
-    a: Vector,
-    reg: float,
-    phi: Vector,
-    h: Vector,
-    rho: float,
-    out: Vector,
-    threads: int = 0,
-) -> Vector: ...
+    threads: int,
+) -> SparseSolution: ...
+def constrained(
+    problem: Problem,
+    options: CardinalityOptions,
+    f: Vector,
+    g: Vector,
+    callback: Callback | None,
+    threads: int,
+) -> SparseSolution: ...
+def marginals(plan: Plan, f64: bool, threads: int = 0) -> tuple[Vector, Vector, Vector]: ...
+def gradient(plan: Plan, rho: float, phi: Vector, out: Vector, threads: int = 0) -> None: ...
 def softmin(geometry: Geometry, reg: float, h: Vector, threads: int = 0) -> Vector: ...
-def plan_rows(
-    geometry: Geometry,
-    a: Vector,
-    reg: float,
-    phi: Vector,
-    h: Vector,
-    first: int,
-    last: int,
-    out: Floats,
-    threads: int = 0,
-) -> None: ...
-def apply_plan(
-    geometry: Geometry,
-    a: Vector,
-    reg: float,
-    phi: Vector,
-    h: Vector,
-    V: Vector,
-    columns: bool,
-    threads: int = 0,
-) -> Vector: ...
+def plan_rows(plan: Plan, first: int, last: int, out: Floats, threads: int = 0) -> None: ...
+def apply_plan(plan: Plan, V: Vector, columns: bool, threads: int = 0) -> Vector: ...
 def isa() -> str: ...
 def isa_built() -> list[str]: ...
 def default_threads() -> int: ...

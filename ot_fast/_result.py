@@ -56,6 +56,12 @@ class Problem:
         return self.geometry.core
 
     @property
+    def handle(self) -> Any:
+        """The problem as the core's solvers take it."""
+        g = self.geometry
+        return self.core.Problem(g.handle, self.a, self.b, self.core_reg, g.scale)
+
+    @property
     def where(self) -> Any:
         """What that core is told of a call: threads, or a stream."""
         return self.geometry.place.where(self.threads)
@@ -98,18 +104,21 @@ class Plan:
         with np.errstate(divide="ignore"):
             phi = self.phi if row is None else np.maximum(self.phi + np.log(row), -1e300)
             h = self.h if col is None else self.h + np.log(col)
-        s, c, cost = p.core.marginals(
-            p.geometry.handle, p.a, p.core_reg, phi, h, f64 or not p.single, p.where
-        )
+        plan = p.core.Plan(p.geometry.handle, p.a, p.core_reg, phi, h)
+        s, c, cost = p.core.marginals(plan, f64 or not p.single, p.where)
         return p.a * s, c, float(p.a @ cost)
+
+    @property
+    def handle(self) -> Any:
+        """The plan as the core's passes take it, of the caller's mass."""
+        p = self.problem
+        return p.core.Plan(p.geometry.handle, self.a, p.core_reg, self.phi, self.h)
 
     def rows(self, first: int, last: int) -> Any:
         """P[first:last], where the costs live."""
         p = self.problem
         out = p.geometry.place.empty((last - first, self.shape[1]), p.plan_dtype)
-        p.core.plan_rows(
-            p.geometry.handle, self.a, p.core_reg, self.phi, self.h, first, last, out, p.where
-        )
+        p.core.plan_rows(self.handle, first, last, out, p.where)
         return p.geometry.place.finished(out)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -123,9 +132,7 @@ class Plan:
         """P V, or P'V with columns, for V of shape (size, k)."""
         p = self.problem
         W = np.ascontiguousarray(np.asarray(V, np.float64).T)
-        return p.core.apply_plan(  # type: ignore[no-any-return]
-            p.geometry.handle, self.a, p.core_reg, self.phi, self.h, W, columns, p.where
-        ).T
+        return p.core.apply_plan(self.handle, W, columns, p.where).T  # type: ignore[no-any-return]
 
 
 class Result:
@@ -134,20 +141,20 @@ class Result:
     potentials: Any  # (f, g) in cost units
 
     def __init__(
-        self, problem: Problem, method: str, tol: float, error: float, outcome: dict[str, Any]
+        self, problem: Problem, method: str, tol: float, error: float, outcome: Any
     ) -> None:
         self._problem = problem
         self.geometry = problem.geometry
         self.method, self.tol, self.reg = method, tol, problem.reg
         self.b_scale = problem.b_scale
-        self.n_iter: int = outcome["n_iter"]
+        self.n_iter: int = outcome.n_iter
         self.marginal_error = error if math.isfinite(error) else math.inf
         self.converged = self.marginal_error <= tol
-        status = Status.CONVERGED if self.converged else Status(outcome["status"])
+        status = Status.CONVERGED if self.converged else Status(outcome.status)
         if status is Status.CONVERGED and not self.converged:
             status = Status.STALLED
         self.status = status
-        self.history: dict[str, NDArray[Any]] = outcome["history"]
+        self.history: dict[str, NDArray[Any]] = outcome.history
         self.history["n_iter"] = self.history["n_iter"].astype(np.int64)
 
     def _check_plot(self) -> None:
@@ -236,7 +243,7 @@ class OTResult(Result):
         plan: Plan,
         method: str,
         tol: float,
-        outcome: dict[str, Any],
+        outcome: Any,
     ) -> None:
         problem = plan.problem
         self._plan = plan
@@ -252,7 +259,7 @@ class OTResult(Result):
             history["dual_value"] = (
                 history["dual_value"] + math.ldexp(self.geometry.shift, self.geometry.exponent)
             ) * scale + history["reg"] * self._mass_terms
-        detail = outcome["message"]
+        detail = outcome.message
         self.message = self._describe() + (f"; {detail}" if detail else "")
 
     # ------------------------------------------------------------------ what the solver filled
@@ -505,9 +512,7 @@ class OTResult(Result):
         fraction of the mass."""
         p, plan = self._problem, self._plan
         n, m = plan.shape
-        begin, column, value = p.core.entries(
-            p.geometry.handle, plan.a, p.core_reg, plan.phi, plan.h, threshold, p.where
-        )
+        begin, column, value = p.core.entries(plan.handle, threshold, p.where)
         if fraction is not None:  # what lies below the threshold holds less than the rest
             order = np.argsort(-value, kind="stable")
             held = np.cumsum(value[order])

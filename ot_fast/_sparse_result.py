@@ -74,15 +74,15 @@ class SparseResult(Result):
         by_rows: bool,
         axis: int | None,
         max_nz: int | None,
-        outcome: dict[str, Any],
+        outcome: Any,
     ) -> None:
         p = problem
         self._core_potentials = f, g
         self.axis, self.max_nz = axis, max_nz
         n, m = p.geometry.shape
         self._lines_are_rows = by_rows != p.transposed
-        begin, idx = outcome["begin"], outcome["idx"]
-        val = (outcome["val"] * p.mass).astype(p.plan_dtype)
+        begin, idx, val = outcome.plan
+        val = (val * p.mass).astype(p.plan_dtype)
         self._entries = val, idx, begin
         line = np.repeat(np.arange(len(begin) - 1, dtype=idx.dtype), begin[1:] - begin[:-1])
         i, j = (line, idx) if self._lines_are_rows else (idx, line)
@@ -93,13 +93,13 @@ class SparseResult(Result):
         self.cardinality = int(np.bincount(i if axis == 1 else j).max(initial=0))
         self.value_linear, square = _sums(p.geometry, i, j, val)
         self.value = self.value_linear + 0.5 * p.reg * square
-        self.dual_value = p.cost(outcome["dual_value"])
+        self.dual_value = p.cost(outcome.dual_value)
         history = self.history
         history["reg"] = np.ldexp(history["reg"], self.geometry.exponent) / p.mass
         shifted = history["dual_value"] + self.geometry.shift
         with np.errstate(over="ignore"):  # far from the end it may be anything
             history["dual_value"] = np.ldexp(shifted, self.geometry.exponent) * p.mass
-        detail = outcome["message"]
+        detail = outcome.message
         self.message = self._describe(f"{detail}; raise max_nz" if detail else "")
         if self.converged and self.gap > LOOSE * abs(self.value):
             self.message += f"; the best plan may cost up to {self.gap:.3g} less, see gap"

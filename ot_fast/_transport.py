@@ -73,7 +73,7 @@ class Transport:
             costs = cloud.place.empty(cloud.shape, cloud.dtype)
             core.cost_rows(handle, costs, self._where)
             handle = core.dense(costs)
-        kernel = "none"
+        kernel = None
         # Symmetric solves to a few digits end before a kernel has paid for itself.
         if math.isinf(rho) and min(n, m) > 1 and not (symmetric and tol >= 1e-4):
             kernel = (
@@ -81,32 +81,24 @@ class Transport:
                 if size <= FLOAT64_KERNEL
                 else "float32"
                 if size <= FLOAT32_KERNEL
-                else "none"
+                else None
             )
-        outcome = core.sinkhorn(
-            handle,
-            a,
-            b,
-            self._core_reg,
-            cloud.scale,
-            self.phi,
-            self.psi,
-            tol,
-            max_iter,
-            0.0,
-            self._where,
-            None,
-            # Many digits are Newton's, few are Sinkhorn's.
-            newton=tol < 1e-4 and math.isinf(rho) and not symmetric,
+        options = core.SinkhornOptions(
+            core.Limits(tol, max_iter),
             kernel=kernel,
             start=self._core_reg if g is not None or symmetric else 0.0,
             rho=self._core_rho,
             symmetric=symmetric,
         )
-        self.n_iter: int = outcome["n_iter"]
-        self.error: float = outcome["error"]
-        self.value = math.ldexp(outcome["dual_value"], cloud.exponent)
-        self.status: str = outcome["status"]
+        # Many digits are Newton's, few are Sinkhorn's.
+        newton = tol < 1e-4 and math.isinf(rho) and not symmetric
+        solver = core.newton if newton else core.sinkhorn
+        problem = core.Problem(handle, a, b, self._core_reg, cloud.scale)
+        outcome = solver(problem, options, self.phi, self.psi, None, self._where)
+        self.n_iter: int = outcome.n_iter
+        self.error: float = outcome.error
+        self.value = math.ldexp(outcome.dual_value, cloud.exponent)
+        self.status: str = outcome.status
 
     @property
     def _where(self) -> Any:
@@ -146,9 +138,8 @@ class Transport:
         phi, place = phi.copy(), cloud.place
         with place.active():
             out = place.empty(cloud.x.shape, np.float64)
-            cloud.core.gradient(
-                cloud.handle, a, self._core_reg, phi, h, self._core_rho, out, self._where
-            )
+            plan = cloud.core.Plan(cloud.handle, a, self._core_reg, phi, h)
+            cloud.core.gradient(plan, self._core_rho, phi, out, self._where)
             out = place.finished(out)
             if cloud.cost == "cosine":
                 out = out / _norms(place, place.plain(cloud.x, np.float64))[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,44 +142,39 @@ def sinkhorn(
         tol = 1e-6 if problem.single else 1e-9
 
     phi, psi, start = _start(problem, init)
-    common = (
-        problem.geometry.handle,
-        problem.a,
-        problem.b,
-        problem.core_reg,
-        problem.geometry.scale,
-        phi,
-        psi,
-        tol,
-        passes,
-        limit,
-        problem.where,
-        callback,
-    )
+    core = problem.core
+    limits = core.Limits(tol, passes, limit)
     used = method
-    outcome: dict[str, Any]
+    outcome: Any
     if min(phi.size, psi.size) == 1:
         outcome = _single(problem, phi, psi)
         used = "closed form"
     elif method == "sns":
         steps = 20 if sns_steps is None else _validate.integer(sns_steps, "sns_steps", least=0)
         density = 2 / max(phi.size, psi.size) if sns_density is None else sns_density
-        outcome = dict(problem.core.sns(*common, steps=steps, density=density))
-        outcome["message"] = f"{steps} Sinkhorn and {outcome['newton_steps']} Newton steps"
+        sns = core.SnsOptions(limits, steps=steps, density=density)
+        solved = core.sns(problem.handle, sns, phi, psi, callback, problem.where)
+        outcome = SimpleNamespace(
+            status=solved.status,
+            n_iter=solved.n_iter,
+            history=solved.history,
+            message=f"{steps} Sinkhorn and {solved.newton_steps} Newton steps",
+        )
     else:
-        kernel = kernel_dtype or "float32"
+        kernel: str | None = kernel_dtype or "float32"
         size = phi.size * psi.size * (8 if kernel == "float64" else 4)
         if method == "scaling":
             place = problem.geometry.place
             _validate.check_memory(size, "the stored kernel", 'use method="log"', place)
         elif method == "log" or not _stores(problem, size):
-            kernel = "none"
-        newton = method in ("auto", "newton")
-        outcome = dict(problem.core.sinkhorn(*common, newton=newton, kernel=kernel, start=start))
+            kernel = None
+        options = core.SinkhornOptions(limits, kernel=kernel, start=start)
+        solver = core.newton if method in ("auto", "newton") else core.sinkhorn
+        outcome = solver(problem.handle, options, phi, psi, callback, problem.where)
         if method == "auto":
-            dense = "log" if kernel == "none" else "scaling"
-            used = "newton" if outcome["newton"] else dense
-    if outcome["n_iter"] == 0:  # the plan of the start; with exact rows where it would overflow
+            dense = "log" if kernel is None else "scaling"
+            used = "newton" if outcome.newton else dense
+    if outcome.n_iter == 0:  # the plan of the start; with exact rows where it would overflow
         given = not np.isnan(phi).any() and Plan(problem, phi, psi).marginals()[0].sum() < 1e100
         if not given:
             h = psi + problem.log_b()
@@ -194,7 +190,7 @@ def sinkhorn(
     return _checked(result, on_fail)
 
 
-def _single(p: Problem, phi: Vector, psi: Vector) -> dict[str, Any]:
+def _single(p: Problem, phi: Vector, psi: Vector) -> Any:
     """One row or one column: the product plan is the only one."""
     if phi.size == 1:
         cost = p.core.column_min(p.geometry.handle, np.zeros(1), p.a, p.where)
@@ -205,7 +201,7 @@ def _single(p: Problem, phi: Vector, psi: Vector) -> dict[str, Any]:
     dual = p.core_reg * float(p.a @ phi + np.where(p.b > 0, p.b * psi, 0.0).sum())
     line = {"n_iter": 1.0, "reg": p.core_reg, "error": 0.0, "dual_value": dual, "elapsed": 0.0}
     history = {key: np.array([value]) for key, value in line.items()}
-    return {"status": "converged", "n_iter": 1, "message": "", "history": history}
+    return SimpleNamespace(status="converged", n_iter=1, message="", history=history)
 
 
 def sinkhorn_path(
@@ -348,9 +344,8 @@ def _column_softmin(p: Problem, f: Vector) -> Vector:
     """psi_j = -log sum_i a_i exp(phi_i - C_ij/reg), around the hard minimum: two passes."""
     low = p.core.column_min(p.geometry.handle, f, p.a, p.where)
     psi = np.where(np.isfinite(low), low, 0.0) / p.core_reg
-    _, col, _ = p.core.marginals(
-        p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi, True, p.where
-    )
+    plan = p.core.Plan(p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi)
+    _, col, _ = p.core.marginals(plan, True, p.where)
     return psi - np.log(np.where(col > 0, col, 1.0))
 
 
@@ -432,6 +427,7 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     phi = problem.core.softmin(target.handle, reg, h, problem.where)
     ones = np.ones(target.shape[0])
     W = np.ascontiguousarray(V.reshape(len(V), -1).T, np.float64)
-    out = problem.core.apply_plan(target.handle, ones, reg, phi, h, W, False, problem.where).T
+    plan = problem.core.Plan(target.handle, ones, reg, phi, h)
+    out = problem.core.apply_plan(plan, W, False, problem.where).T
     out = np.ascontiguousarray(out).reshape(target.shape[0], *V.shape[1:])
     return place.put(out)  # type: ignore[no-any-return]

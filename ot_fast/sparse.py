@@ -275,25 +275,21 @@ class _Setup:
         self, method: str, by_rows: bool, axis: int | None, max_nz: int | None, semi_dual: bool
     ) -> SparseResult:
         p = self.problem
-        outcome = p.core.sparse(
-            p.geometry.handle,
-            p.a,
-            p.b,
-            # |P|^2 at unit mass is mass times larger, relative to <C,P>.
-            min(p.core_reg * p.mass, 1e300),
-            p.geometry.scale,
-            self.f,
-            self.g,
-            self.tol,
-            self.max_iter,
-            self.time_limit,
-            p.where,
-            self.callback,
-            warm=self.warm,
-            by_rows=by_rows,
-            max_nz=max_nz,
-            semi_dual=semi_dual,
-        )
+        core = p.core
+        # |P|^2 at unit mass is mass times larger, relative to <C,P>.
+        reg = min(p.core_reg * p.mass, 1e300)
+        problem = core.Problem(p.geometry.handle, p.a, p.b, reg, p.geometry.scale)
+        common = {
+            "limits": core.Limits(self.tol, self.max_iter, self.time_limit),
+            "by_rows": by_rows,
+            "warm": self.warm,
+        }
+        if max_nz is None:
+            solver, options = core.quadratic, core.QuadraticOptions(**common)
+        else:
+            solver = core.constrained
+            options = core.CardinalityOptions(**common, max_nz=max_nz, semi_dual=semi_dual)
+        outcome = solver(problem, options, self.f, self.g, self.callback, p.where)
         tol = self.tol
         result = SparseResult(p, self.f, self.g, method, tol, by_rows, axis, max_nz, outcome)
         if result.converged:

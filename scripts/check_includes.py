@@ -14,12 +14,14 @@ from pathlib import Path
 # What each folder of csrc may include of csrc.
 LAYERS = {
     "core": {"core"},
-    "geometry": {"core", "geometry"},
-    "solvers": {"core", "geometry", "solvers"},
-    "cpu": {"core", "geometry", "solvers", "cpu"},
-    "cuda": {"core", "geometry", "solvers", "cuda"},
-    "bindings": {"core", "geometry", "solvers", "cpu", "cuda", "bindings"},
+    "algorithms": {"core", "algorithms"},
+    "entropic": {"core", "algorithms", "entropic"},
+    "sparse": {"core", "algorithms", "entropic", "sparse"},
+    "cpu": {"core", "algorithms", "entropic", "sparse", "cpu"},
+    "cuda": {"core", "algorithms", "entropic", "sparse", "cuda"},
+    "bindings": {"core", "algorithms", "entropic", "sparse", "cpu", "cuda", "bindings"},
 }
+SOLVERS = {"algorithms", "entropic", "sparse"}
 PYTHON = re.compile(r"pybind11/|Python\.h$|numpy/")
 CUDA = re.compile(r"cuda|cub/|thrust/|cooperative_groups|cccl|nv/")
 DEVICE = re.compile(r"CUDA|NVCC|__HIP|__AVX|__SSE|__x86|__ARM|__aarch64|OT_HAS|OT_LEVEL|OT_HD")
@@ -44,7 +46,7 @@ Finding = tuple[int, str]
 
 def check_cpp(path: Path, layer: str) -> Iterator[Finding]:
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        if layer == "solvers" and (found := CONDITION.match(line)) and DEVICE.search(found[1]):
+        if layer in SOLVERS and (found := CONDITION.match(line)) and DEVICE.search(found[1]):
             yield number, "solvers hold no #if for a device"
         if not (found := INCLUDE.match(line)):
             continue

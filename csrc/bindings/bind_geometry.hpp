@@ -55,7 +55,7 @@ void bind_geometry(py::module_& module) {
   using Where = typename Place::Where;
   const auto where = [] { return py::arg_v(Place::kWhere, Place::anywhere()); };
 
-  py::class_<Handle>(module, "Geometry").def_property_readonly("shape", [](const Handle& h) {
+  py::class_<Handle>(module, "Geometry", py::module_local()).def_property_readonly("shape", [](const Handle& h) {
     return py::make_tuple(h.view.n, h.view.m);
   });
   module.def("dense", dense<Place>, py::arg("C"), py::arg("shift") = 0.0);

@@ -1,42 +1,63 @@
-// Solvers whose plans are sparse: quadratic and sparsity-constrained transport.
+// Solvers whose plans are sparse: start (where warm) and result are f and g in units of cost.
 #pragma once
-#include <optional>
-
-#include "bindings/bind_entropic.hpp"
+#include "bindings/bind_solve.hpp"
+#include "sparse/solvers.hpp"
 
 namespace ot::bindings {
 
-// Potentials in cost units, start (where `warm`) and result; lines are rows of the geometry, or columns.
-template <class Place>
-py::dict sparse(const GeometryHandle<Place>& h, const Vector& a, const Vector& b, double reg, double range, Vector f,
-                Vector g, double tol, index max_iter, double time_limit, typename Place::Where where,
-                py::object callback, bool warm, bool by_rows, std::optional<index> max_nz, bool semi_dual) {
-  Solve<Place> solve(h, a, b, reg, range, f, g, tol, max_iter, time_limit, where, std::move(callback));
-  SparsePlan plan;
-  py::dict d = solve([&](auto& be, const Monitor& monitor) {
-    using All = SparseSolvers<typename Place::Backend>;
-    double *phi = solve.phi.data(), *psi = solve.psi.data();
-    if (!max_nz) return All::quadratic(be, solve.problem, solve.limits, monitor, by_rows, phi, psi, warm, plan);
-    return All::constrained(be, solve.problem, solve.limits, monitor, by_rows, *max_nz, semi_dual, phi, psi, warm,
-                            plan);
-  });
-  const auto array = [](const auto& v) {
-    using T = typename std::decay_t<decltype(v)>::value_type;
-    return py::array_t<T>(static_cast<py::ssize_t>(v.size()), v.data());
-  };
-  d["begin"] = array(plan.begin);
-  d["idx"] = array(plan.idx);
-  d["val"] = array(plan.val);
-  d["dual_value"] = plan.dual;
-  return d;
+inline Lines lines_of(bool by_rows) { return by_rows ? Lines::rows : Lines::columns; }
+
+// module.name(problem, options, f, g, callback, where)
+template <class Place, auto Solver, class Options>
+void bind_sparse_solver(py::module_& module, const char* name) {
+  module.def(
+      name,
+      [](const ProblemHandle<Place>& p, const Options& options, Vector f, Vector g, const py::object& callback,
+         typename Place::Where where) {
+        return solve<Place>(p, f, g, callback, where,
+                            [&](auto& be, const Problem& problem, const Monitor& monitor, Potentials at) {
+                              return Solver(be, problem, options, monitor, at);
+                            });
+      },
+      py::arg("problem"), py::arg("options"), py::arg("f"), py::arg("g"), py::arg("callback"), py::arg(Place::kWhere));
 }
 
 template <class Place>
 void bind_sparse(py::module_& module) {
-  module.def("sparse", sparse<Place>, py::arg("geometry"), py::arg("a"), py::arg("b"), py::arg("reg"), py::arg("range"),
-             py::arg("f"), py::arg("g"), py::arg("tol"), py::arg("max_iter"), py::arg("time_limit"),
-             py::arg(Place::kWhere), py::arg("callback"), py::kw_only(), py::arg("warm"), py::arg("by_rows"),
-             py::arg("max_nz"), py::arg("semi_dual"));
+  using Held = Recorded<SparseSolution>;
+  py::class_<Held> solution(module, "SparseSolution", py::module_local());
+  bind_outcome(solution);
+  // The plan by lines: offsets, indices and values.
+  solution.def_property_readonly("plan", [](const Held& r) {
+    const auto array = [](const auto& v) {
+      using T = typename std::decay_t<decltype(v)>::value_type;
+      return py::array_t<T>(static_cast<py::ssize_t>(v.size()), v.data());
+    };
+    const SparsePlan& plan = r.result.plan;
+    return py::make_tuple(array(plan.begin), array(plan.idx), array(plan.val));
+  });
+
+  py::class_<QuadraticOptions>(module, "QuadraticOptions", py::module_local())
+      .def(py::init([](const Limits& limits, bool by_rows, bool warm) {
+             return QuadraticOptions{.limits = limits, .lines = lines_of(by_rows), .warm = warm};
+           }),
+           py::arg("limits"), py::kw_only(), py::arg("by_rows"), py::arg("warm"));
+  py::class_<CardinalityOptions>(module, "CardinalityOptions", py::module_local())
+      .def(py::init([](const Limits& limits, bool by_rows, bool warm, index max_nz, bool semi_dual) {
+             CardinalityOptions o;
+             o.limits = limits;
+             o.lines = lines_of(by_rows);
+             o.warm = warm;
+             o.max_nz = max_nz;
+             o.semi_dual = semi_dual;
+             return o;
+           }),
+           py::arg("limits"), py::kw_only(), py::arg("by_rows"), py::arg("warm"), py::arg("max_nz"),
+           py::arg("semi_dual"));
+
+  using Solvers = SparseSolvers<typename Place::Backend>;
+  bind_sparse_solver<Place, &Solvers::quadratic, QuadraticOptions>(module, "quadratic");
+  bind_sparse_solver<Place, &Solvers::constrained, CardinalityOptions>(module, "constrained");
 }
 
 }  // namespace ot::bindings

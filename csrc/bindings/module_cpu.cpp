@@ -1,5 +1,6 @@
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_geometry.hpp"
+#include "bindings/bind_plan.hpp"
 #include "bindings/bind_sparse.hpp"
 #include "bindings/on_cpu.hpp"
 
@@ -81,6 +82,8 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.doc() = "The CPU core of ot_fast.";
   module.attr("__version__") = OT_VERSION;
   bindings::bind_geometry<bindings::Cpu>(module);
+  bindings::bind_problem<bindings::Cpu>(module);
+  bindings::bind_plan<bindings::Cpu>(module);
   bindings::bind_entropic<bindings::Cpu>(module);
   bindings::bind_sparse<bindings::Cpu>(module);
   module.def("bounds", bindings::bounds, py::arg("points"));

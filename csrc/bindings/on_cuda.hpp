@@ -8,6 +8,7 @@
 
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_geometry.hpp"
+#include "bindings/bind_plan.hpp"
 #include "bindings/bind_sparse.hpp"
 #include "bindings/tensor.hpp"
 #include "cuda/gpu.hpp"
@@ -175,16 +176,16 @@ void bind_array(py::module_& module) {
 
 // Entries of the plan above a threshold, as a CSR matrix on the host: offsets of rows, columns, values.
 template <class Place>
-py::tuple entries(const GeometryHandle<Place>& h, const Vector& a, double reg, const Vector& phi, const Vector& hpsi,
-                  double threshold, typename Place::Where where) {
-  Reading<Place> reading(h, a, reg, phi, hpsi, true, where);
+py::tuple entries(const PlanHandle<Place>& plan, double threshold, typename Place::Where where) {
+  Reading<Place> reading(plan, Precision::f64, where);
+  const Geometry& geo = reading.geo;
   auto& be = reading.session.be;
   auto& gpu = reading.session.gpu;
-  const index n = h.view.n;
+  const index n = geo.n;
   Kept kept;
   kept.threshold = threshold;
-  kept.limit = h.view.m;
-  released([&] { be.pass(h.view, reading.pass, kept); });
+  kept.limit = geo.m;
+  released([&] { be.pass(geo, reading.pass, kept); });
   auto offset = be.template buffer<index>(n);
   auto column = be.template buffer<std::int32_t>(kept.nnz);
   auto val = be.template buffer<double>(kept.nnz);
@@ -263,12 +264,13 @@ void bind_cuda(py::module_& module) {
     }
   });
   bind_geometry<Place>(module);
+  bind_problem<Place>(module);
+  bind_plan<Place>(module);
   bind_entropic<Place>(module);
   bind_sparse<Place>(module);
   bind_array<Place>(module);
   module.def("cost_of_pairs", cost_of_pairs<Place>, py::arg("geometry"), py::arg("i"), py::arg("j"), py::arg("where"));
-  module.def("entries", entries<Place>, py::arg("geometry"), py::arg("a"), py::arg("reg"), py::arg("phi"), py::arg("h"),
-             py::arg("threshold"), py::arg("where"));
+  module.def("entries", entries<Place>, py::arg("plan"), py::arg("threshold"), py::arg("where"));
   module.def("pass_seconds", pass_seconds<Place>, py::arg("geometry"), py::arg("reg"), py::arg("f64"),
              py::arg("threshold"), py::arg("repeat"), py::arg("where"));
   // Waits until all that was asked of a stream is done.

@@ -17,7 +17,7 @@
 #include <string>
 
 #include "core/buffer.hpp"
-#include "core/status.hpp"
+#include "core/monitor.hpp"
 #include "core/types.hpp"
 
 namespace ot::bindings {
@@ -30,9 +30,9 @@ inline const double* input(const Vector& v, index size, const char* name) {
     throw py::value_error(std::string(name) + " must have shape (" + std::to_string(size) + ",)");
   return v.data();
 }
-inline double* output(Vector& v, index size, const char* name) {
+inline Vector& checked(Vector& v, index size, const char* name) {
   input(v, size, name);
-  return v.mutable_data();
+  return v;
 }
 
 // A matrix whose rows are contiguous.

@@ -1,5 +1,6 @@
 // The seam. A solver sees a device only through these coarse operations, each of which a backend
-// turns into one fused kernel over C. Vectors are float64 wherever C is float32 or float64.
+// turns into one fused kernel over C. Vectors are float64 wherever C is float32 or float64, and live where the
+// backend computes; only `read` and `write` reach the host.
 //
 //   e_ij = exp(phi_i + h_j - (C_ij - shift)/reg),  h_j = psi_j + log b_j,  P_ij = a_i e_ij
 //
@@ -7,8 +8,10 @@
 #pragma once
 #include <array>
 #include <concepts>
+#include <cstdint>
 
-#include "core/status.hpp"
+#include "core/buffer.hpp"
+#include "core/monitor.hpp"
 #include "core/types.hpp"
 
 namespace ot {
@@ -29,8 +32,9 @@ struct Pass {
       nullptr;  // (n, d) sum_j P_ij dc(x_i, y_j)/dx_i, after the update; points only (cosine: times |x_i|)
 };
 
-// Plan entries kept by a pass: row i holds idx, val in [begin_i, end_i).
-// Storage is the backend's and is reused; overflow tells that it was too small.
+// Plan entries kept by a pass: row i holds idx, val in [begin_i, end_i). The storage is the backend's, and the next
+// pass that keeps entries or finds candidates overwrites it. `version` tells which pass filled it: a backend refuses
+// entries that were overwritten (std::logic_error). Entries of version 0 are the caller's own.
 struct Kept {
   double threshold = 0;  // kept where e_ij > threshold * sum_j e_ij (update), a_i e_ij > threshold (none)
   index limit = 512;     // entries a row, on average, beyond which nothing useful is kept
@@ -39,8 +43,10 @@ struct Kept {
   const index* begin = nullptr;
   const index* end = nullptr;
   index nnz = 0;
-  bool overflow = false;  // more than the limit; the entries are then incomplete
+  bool overflow = false;      // more than the limit; the entries are then incomplete
+  std::uint64_t version = 0;  // of the storage
 };
+inline constexpr const char* kStaleKept = "kept entries were used after a later pass had overwritten them";
 
 // s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given; 0 below kLeastSum); row_i = a_i u_i s_i; col_j = sum_i a_i
 // u_i K_ij.
@@ -54,38 +60,84 @@ struct KernelPass {
   double* col = nullptr;                 // (m)
 };
 
+// Entries with f_i + g_j - (C_ij - shift) > -margin, by rows of C, with their costs C_ij - shift, on the host.
+struct Candidates {
+  Buffer<index> begin;  // (n + 1)
+  Buffer<std::int32_t> idx;
+  Buffer<double> cost;
+  index nnz = 0;
+  bool overflow = false;  // more than the limit: nothing is stored, nnz is their number
+};
+
 template <class B>
-concept Backend = requires(B be, const Geometry& geo, const Pass& p, const KernelPass& kp, Kept& kept,
-                           typename B::Kernel& K, const std::array<const double*, 4>& D, const double* in, double* out,
-                           void* any, index n, void (*f)(index, double*), void (*g)(index)) {
+concept Vectors = requires(B be, index n, const double* in, double* out, const std::array<const double*, 4>& D,
+                           int count, void (*f)(index), void (*add)(index, double*)) {
   { be.template buffer<double>(n).data() } -> std::same_as<double*>;
-  { be.pass(geo, p) };
-  { be.pass(geo, p, kept) };
-  // Products with the kept entries T (n, m) of the last pass: out = T x, and out = T'y.
-  { be.kept_apply(kept, n, in, out) };
-  { be.kept_apply_transposed(kept, n, n, in, out) };
-  { be.kept_diagonal(kept, n, n, in, out) };  // out_j = sum_i T_ij^2 w_i
-  // An approximate factor of [[diag rows, -T], [-T', diag columns]]; false where there is none. Then
-  // out = the columns' part of its inverse times (0, y).
-  { be.kept_factor(kept, n, n, in, in) } -> std::same_as<bool>;
-  { be.kept_solve(n, n, in, out) };
-  { B::kFactorPays } -> std::convertible_to<index>;  // CG iterations without a factor that cost as much as one
-  // Zeroes all but the `count` largest entries; returns the least one that stays
-  // (the threshold where all do).
-  { be.kept_largest(kept, n) } -> std::same_as<double>;
-  // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
-  { be.build_kernel(geo, n, in, in, Precision::f32, K) };
-  { be.kernel_pass(K, kp) };
-  // row_i = min_j C_ij - shift - g_j (g null: row is given), and col_j = min_i C_ij - shift - row_i where col is given.
-  { be.c_transform(geo, in, out, in, out) };
-  { be.cost_apply(geo, in, out) };  // out_i = sum_j (C_ij - shift) w_j
-  { be.for_each(n, g) };            // element-wise
+  { be.write(n, in, out) };  // from the host
+  { be.read(n, in, out) };   // to the host; the values are there when it returns
+  { be.for_each(n, f) };
   { be.exp(n, in, out) };
   { be.log(n, in, out) };                    // of max(x, 2^-1022)
-  { be.dots(n, in, in, D, int{}, out) };     // out_k = sum_j w_j v_j D_kj
-  { be.combine(n, in, in, D, int{}, out) };  // out = x - sum_k c_k D_k
-  // f(i, s) adds to s[0..N), and may write what belongs to i: the only operation that waits for the device.
-  { be.template sums<2>(n, f)[0] };
+  { be.dots(n, in, in, D, count, out) };     // out_k = sum_j w_j v_j D_kj; waits for the device
+  { be.combine(n, in, in, D, count, out) };  // out = x - sum_k c_k D_k
+  // add(i, s) adds to s[0..N), and may write what belongs to i; waits for the device.
+  { be.template sums<2>(n, add)[0] };
 };
+
+template <class B>
+concept Passes = requires(B be, const Geometry& geo, const Pass& p, const double* in, double* out) {
+  { be.pass(geo, p) };
+  // row_i = min_j C_ij - shift - g_j (g null: row is given), and col_j = min_i C_ij - shift - row_i over rows of
+  // positive weight (weight null: all), where col is given.
+  { be.c_transform(geo, in, out, in, out) };
+};
+
+// Products with the kept entries T (n, m) of the last pass.
+template <class B>
+concept KeptEntries =
+    requires(B be, const Geometry& geo, const Pass& p, Kept& kept, index n, const double* in, double* out) {
+      { be.pass(geo, p, kept) };
+      { be.kept_apply(kept, n, in, out) };                // out = T x
+      { be.kept_apply_transposed(kept, n, n, in, out) };  // out = T'y
+      { be.kept_diagonal(kept, n, n, in, out) };          // out_j = sum_i T_ij^2 w_i
+      // Zeroes all but the `count` largest entries; returns the least one that stays (the threshold where all do).
+      { be.kept_largest(kept, n) } -> std::same_as<double>;
+      // An approximate factor of [[diag rows, -T], [-T', diag columns]]; false where there is none. Then out = the
+      // columns' part of its inverse times (0, y).
+      { be.kept_factor(kept, n, n, in, in) } -> std::same_as<bool>;
+      { be.kept_solve(n, n, in, out) };
+      { B::kFactorPays } -> std::convertible_to<index>;  // CG iterations without a factor that cost as much as one
+    };
+
+template <class B>
+concept StoredKernel =
+    requires(B be, const Geometry& geo, double reg, const double* in, typename B::Kernel& K, const KernelPass& p) {
+      // K_ij = exp(phi_i + psi_j - (C_ij - shift)/reg), stored in the precision asked for.
+      { be.build_kernel(geo, reg, in, in, Precision::f32, K) };
+      { be.kernel_pass(K, p) };
+    };
+
+// Reduced costs of all pairs: one pass brings the few that can matter to the host. f and g are the host's;
+// -inf leaves a row or a column out. The storage is that of kept entries.
+template <class B>
+concept Pricing =
+    requires(B be, const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to) {
+      { be.candidates(geo, f, g, margin, limit, to) };
+    };
+
+// What is read of costs and plans beside the solvers.
+template <class B>
+concept PlanReads = requires(B be, const Geometry& geo, const Pass& p, const double* in, double* out, void* rows,
+                             index n, bool columns) {
+  { be.stats(geo) } -> std::same_as<CostStats>;
+  { be.cost_rows(geo, rows, n) };           // C into rows of stride n, in its dtype
+  { be.cost_apply(geo, in, out) };          // out_i = sum_j (C_ij - shift) w_j
+  { be.plan_rows(geo, p, n, n, rows, n) };  // rows [first, last) of the plan, in the precision of the pass
+  // out = P V for V (k, m), or P'V for V (k, n) with columns; both row-major, P is not stored.
+  { be.apply_plan(geo, p, in, n, columns, out) };
+};
+
+template <class B>
+concept Backend = Vectors<B> && Passes<B> && KeptEntries<B> && StoredKernel<B>;
 
 }  // namespace ot

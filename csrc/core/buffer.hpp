@@ -2,7 +2,7 @@
 #pragma once
 #include <utility>
 
-#include "core/recycle.hpp"
+#include "core/memory.hpp"
 #include "core/types.hpp"
 
 namespace ot {

@@ -11,27 +11,13 @@
 
 namespace ot {
 
-// Entries with f_i + g_j - (C_ij - shift) > -margin, by rows of C, with their costs C_ij - shift, on the host.
-struct Candidates {
-  Buffer<index> begin;  // (n + 1)
-  Buffer<std::int32_t> idx;
-  Buffer<double> cost;
-  index nnz = 0;
-  bool overflow = false;  // more than the limit: nothing is stored, nnz is their number
-};
-
 template <class B>
 concept SlackBackend =
-    Backend<B> && requires(B be, const Geometry& geo, const double* in, Candidates& to, double margin, index limit,
-                           const LineView& lines, const LineSystem& system, double* out) {
-      // f = -inf or g = -inf leaves a row or a column out. Storage is that of kept entries (Kept): none are left.
-      { be.candidates(geo, in, in, margin, limit, to) };
+    Backend<B> && Pricing<B> && requires(B be, const LineView& lines, const LineSystem& system, double* out) {
       // beta and theta of all lines and their positive entries; out_i = sum of the entries of other i. Without
       // `out`: all entries, t, at the beta and theta given.
       { be.lines(lines, out) };
-      { be.line_step(system) };      // by conjugate gradients, as far as it says
-      { be.write(limit, in, out) };  // n values of the host to a vector of the backend
-      { be.read(limit, in, out) };   // and back; they are there when it returns
+      { be.line_step(system) };  // by conjugate gradients, as far as it says
     };
 
 // `lines` and `line_step`, of some backend.

@@ -38,6 +38,13 @@ struct Geometry {
   double p = 2;              // power: |x - y|^p
 };
 
+// What a matrix of costs holds.
+struct CostStats {
+  double min, max;  // over finite entries
+  index nan, neg_inf, pos_inf;
+  index first_bad;  // flat index of the first NaN or -inf, -1 if none
+};
+
 // Row sums of a stored kernel from which on a row has a scaling: below, a_i u_i would overflow where T holds it.
 template <class T>
 inline constexpr double kLeastSum = sizeof(T) == 4 ? 1e-37 : 1e-290;

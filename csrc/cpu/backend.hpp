@@ -8,13 +8,14 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "algorithms/graph_factor.hpp"
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
-#include "core/laplacian.hpp"
 #include "core/slack.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/thread_pool.hpp"
@@ -45,6 +46,7 @@ class Backend {
   // Room for twice the limit in every chunk of rows: what stays untouched takes no memory.
   void pass(const Geometry& geo, const Pass& p, Kept& kept) {
     const Chunks chunks(geo.n);
+    kept.version = ++kept_version_;
     kept_capacity_ = std::min(2 * kept.limit, geo.m) * chunks.rows;
     idx_.reserve(chunks.count * kept_capacity_);
     val_.reserve(chunks.count * kept_capacity_);
@@ -55,13 +57,13 @@ class Backend {
     kept.val = val_.data();
     kept.begin = begin_.data();
     kept.end = end_.data();
-    transposed_ = false;
     kept_n_ = geo.n;
     kept_rows_ = chunks.rows;
     kept_chunks_ = chunks.count;
   }
 
   void kept_apply(const Kept& T, index n, const double* x, double* out) {
+    check(T);
     kept_product({T.idx, T.val, T.begin, T.end}, false, n, T.nnz, x, out);
   }
   // Gathers from a transposed copy, made once after each pass: no two threads write one entry.
@@ -74,6 +76,7 @@ class Backend {
 
   static constexpr index kFactorPays = 150;
   bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
+    check(T);
     stop_.store(false, std::memory_order_relaxed);
     return factor_.factor(T, n, m, rows, columns, [this] {
       look();
@@ -89,6 +92,7 @@ class Backend {
   }
 
   double kept_largest(const Kept& T, index count) {
+    check(T);
     if (count >= T.nnz) return T.threshold;
     scratch_.reserve(T.nnz);
     double* end = scratch_.data();
@@ -96,7 +100,7 @@ class Backend {
     double* nth = scratch_.data() + std::max<index>(count, 1) - 1;
     std::nth_element(scratch_.data(), nth, end, std::greater<>());
     each_kept(T, [cut = *nth](double& v) { v = v < cut ? 0.0 : v; });
-    transposed_ = false;
+    transposed_version_ = 0;
     return *nth;
   }
 
@@ -195,6 +199,7 @@ class Backend {
   // Twice where the storage of the last pass was too small.
   void candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to) {
     const Chunks chunks(geo.n);
+    ++kept_version_;
     const auto slack = kernels_.slack[geo.dtype == DType::f64];
     begin_.reserve(geo.n);
     end_.reserve(geo.n);
@@ -254,18 +259,18 @@ class Backend {
   void write(index n, const double* from, double* to) { std::copy_n(from, n, to); }
   void read(index n, const double* from, double* to) { std::copy_n(from, n, to); }
 
-  Stats stats(const Geometry& geo) {
+  CostStats stats(const Geometry& geo) {
     const Chunks chunks(geo.n);
     const auto f = kernels_.stats[geo.dtype == DType::f64];
-    const Stats none{INFINITY, -INFINITY, 0, 0, 0, -1};
-    std::array<Stats, kMaxChunks> part;
+    const CostStats none{INFINITY, -INFINITY, 0, 0, 0, -1};
+    std::array<CostStats, kMaxChunks> part;
     part.fill(none);
     rows(geo, [&](index chunk, index i0, index i1, void*) {
-      Stats s = none;
+      CostStats s = none;
       f(geo, i0, i1, s);
       merge(part[static_cast<std::size_t>(chunk)], s);
     });
-    Stats total = none;
+    CostStats total = none;
     for (index c = 0; c < chunks.count; ++c) merge(total, part[static_cast<std::size_t>(c)]);
     return total;
   }
@@ -456,13 +461,18 @@ class Backend {
     });
   }
 
+  void check(const Kept& T) const {
+    if (T.version != 0 && T.version != kept_version_) throw std::logic_error(kStaleKept);
+  }
+
   // Counting sort by column, rows in order: each of a few parts counts and places its own rows.
   Entries transposed(const Kept& T, index n, index m) {
     const auto view = [&] {
       return Entries{col_idx_.data(), col_val_.data(), col_begin_.data(), col_begin_.data() + 1};
     };
-    if (transposed_) return view();
-    transposed_ = true;
+    check(T);
+    if (T.version != 0 && T.version == transposed_version_) return view();
+    transposed_version_ = 0;  // not whole before the end
     const index parts = T.nnz < (1 << 14) ? 1 : std::min<index>(threads_, 8), step = (n + parts - 1) / parts;
     col_begin_.reserve(m + 1);
     col_idx_.reserve(T.nnz);
@@ -491,6 +501,7 @@ class Backend {
         col_val_[here] = T.val[k];
       });
     });
+    transposed_version_ = T.version;
     return view();
   }
 
@@ -505,7 +516,7 @@ class Backend {
                                [&](index k) { f(k * kBlock, std::min(n, (k + 1) * kBlock)); });
   }
 
-  static void merge(Stats& s, const Stats& t) {
+  static void merge(CostStats& s, const CostStats& t) {
     s.min = std::min(s.min, t.min);
     s.max = std::max(s.max, t.max);
     s.nan += t.nan;
@@ -530,7 +541,7 @@ class Backend {
   Buffer<index> begin_, end_, col_begin_, col_at_;
   Buffer<std::int32_t> col_idx_;
   Buffer<double> col_val_, scratch_;
-  bool transposed_ = false;
+  std::uint64_t kept_version_ = 0, transposed_version_ = 0;
   index kept_n_ = 0, kept_rows_ = 0, kept_chunks_ = 0;
   index kept_capacity_ = 0, slack_capacity_ = 0;
 };

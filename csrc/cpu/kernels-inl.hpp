@@ -547,7 +547,7 @@ void cost_rows(const Geometry& g, void* out, index ld, index i0, index i1) {
 
 // x - x is 0 for finite x and NaN otherwise, so one sum per tile tells whether to look closer.
 template <class TC>
-void stats(const Geometry& g, index i0, index i1, Stats& out) {
+void stats(const Geometry& g, index i0, index i1, CostStats& out) {
   constexpr TC inf = __builtin_inf();
   TC low = inf, high = -inf;
   for (index i = i0; i < i1; ++i) {

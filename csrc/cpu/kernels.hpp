@@ -88,12 +88,6 @@ struct SlackArgs {
   void* work;
 };
 
-struct Stats {
-  double min, max;  // over finite entries
-  index nan, neg_inf, pos_inf;
-  index first_bad;  // flat index of the first NaN or -inf, -1 if none
-};
-
 struct Kernels {
   const char* name = nullptr;
   void (*pass[2][2])(const PassArgs&, index i0, index i1);  // [dtype of C][precision]
@@ -103,7 +97,7 @@ struct Kernels {
   void (*c_transform[2])(const MinArgs&, index i0, index i1);
   void (*cost_apply[2])(const Geometry&, const double* w, double* out, void* work, index i0, index i1);
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
-  void (*stats[2])(const Geometry&, index i0, index i1, Stats&);
+  void (*stats[2])(const Geometry&, index i0, index i1, CostStats&);
   void (*slack[2])(const SlackArgs&, index i0, index i1);
   void (*lines)(const LineView&, double* sums, index j0, index j1);
   void (*line_step)(const LineSystem&);

@@ -243,6 +243,7 @@ void BackendOn<Device>::pass(const Geometry& geo, const Pass& p) {
 template <class Device>
 void BackendOn<Device>::pass(const Geometry& geo, const Pass& p, Kept& kept) {
   const Tiling t = tiling(geo);
+  kept.version = ++kept_version_;
   const index most = 2 * kept.limit * t.rows;  // a team may hold twice its share
   KeptOut out;
   out.threshold = kept.threshold;
@@ -269,7 +270,6 @@ void BackendOn<Device>::pass(const Geometry& geo, const Pass& p, Kept& kept) {
   kept.val = out.val;
   kept.begin = out.begin;
   kept.end = out.end;
-  transposed_ = false;
   kept_n_ = geo.n;
   kept_m_ = geo.m;
 }
@@ -285,6 +285,7 @@ void BackendOn<Device>::kept_product(const index* begin, const index* end, const
 }
 template <class Device>
 void BackendOn<Device>::kept_apply(const Kept& T, index n, const double* x, double* out) {
+  check(T);
   kept_product(T.begin, T.end, T.idx, T.val, x, n, false, out);
 }
 template <class Device>
@@ -300,6 +301,7 @@ void BackendOn<Device>::kept_diagonal(const Kept& T, index n, index m, const dou
 
 template <class Device>
 void BackendOn<Device>::gather(const Kept& T, index n, index* offset) {
+  check(T);
   index* length = grown(length_, n);
   for_each(n, RowLength{T.begin, T.end, length});
   device_.scan(n, length, offset);
@@ -316,14 +318,16 @@ void BackendOn<Device>::collect(const Kept& T, index n, index* offset, std::int3
 // A stable sort by column, once after each pass: sums over a column are in the order of rows.
 template <class Device>
 void BackendOn<Device>::transpose(const Kept& T, index n, index m) {
-  if (transposed_) return;
-  transposed_ = true;
+  check(T);
+  if (T.version != 0 && T.version == transposed_version_) return;
+  transposed_version_ = 0;  // not whole before the end
   gather(T, n, grown(offset_, n));
   std::uint32_t* keys = keys_.data();
   Placed* entries = entries_.data();
   device_.sort(T.nnz, keys, entries, m);
   device_.launch(over(T.nnz + 1), Columns{keys, entries, T.nnz, m, grown(col_begin_, m + 1), grown(col_row_, T.nnz),
                                           grown(col_val_, T.nnz)});
+  transposed_version_ = T.version;
 }
 
 // Eliminations follow one another: the host's work. What products with T' read is what goes there, so that columns
@@ -365,13 +369,14 @@ void BackendOn<Device>::kept_solve(index n, index m, const double* y, double* ou
 
 template <class Device>
 double BackendOn<Device>::kept_largest(const Kept& T, index count) {
+  check(T);
   if (count >= T.nnz) return T.threshold;
   transpose(T, kept_n_, kept_m_);
   device_.sort_descending(T.nnz, col_val_.data());
   double cut = 0;
   device_.download(&cut, col_val_.data() + std::max<index>(count, 1) - 1, sizeof cut);
   for_each(kept_n_, Cut{T.begin, T.end, val_.data(), cut});
-  transposed_ = false;
+  transposed_version_ = 0;
   return cut;
 }
 
@@ -516,6 +521,7 @@ template <class Device>
 void BackendOn<Device>::candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit,
                                    Candidates& to) {
   const index n = geo.n, m = geo.m;
+  ++kept_version_;
   double *fs = grown(row_, n), *gs = grown(h_, m);
   index *length = grown(length_, n + 1), *begin = grown(offset_, n + 1);
   write(n, f, fs);
@@ -545,7 +551,7 @@ void BackendOn<Device>::candidates(const Geometry& geo, const double* f, const d
 }
 
 template <class Device>
-Stats BackendOn<Device>::stats(const Geometry& geo) {
+CostStats BackendOn<Device>::stats(const Geometry& geo) {
   const Shape shape = by_rows(geo.n);
   auto* parts = device_.template staging<StatsPart>(shape.teams);
   if (geo.dtype == DType::f64)

@@ -17,23 +17,18 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
+#include "algorithms/graph_factor.hpp"
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
-#include "core/laplacian.hpp"
 #include "core/slack.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/slack.hpp"
 #include "cuda/vectors.hpp"
 
 namespace ot::cuda {
-
-struct Stats {
-  double min, max;  // over finite entries
-  index nan, neg_inf, pos_inf;
-  index first_bad;  // flat index of the first NaN or -inf, -1 if none
-};
 
 // Points as the kernels want them, and their memory.
 struct PackedPoints {
@@ -95,7 +90,7 @@ class BackendOn {
   void read(index n, const double* from, double* to) {
     device_.download(to, from, n * static_cast<index>(sizeof(double)));
   }
-  Stats stats(const Geometry& geo);
+  CostStats stats(const Geometry& geo);
   // Fills in x, yt, xx, yy of a geometry whose kind, cost, dtype, n, m, d are set.
   PackedPoints pack(Geometry& geo, const void* x, const void* y);
 
@@ -142,6 +137,9 @@ class BackendOn {
   Tiling tiling(index n, index m, bool deep, index work) const;  // of a row: row_work
   Shape over(index n) const;                                     // a thread an element
   Shape by_rows(index n) const;
+  void check(const Kept& T) const {
+    if (T.version != 0 && T.version != kept_version_) throw std::logic_error(kStaleKept);
+  }
   template <class T>
   T* grown(Buffer<T>& b, index n) {
     if (b.size() < n) {
@@ -169,7 +167,7 @@ class BackendOn {
     Buffer<std::int32_t> row;
     Buffer<double> val, diagonal;
   } host_;
-  bool transposed_ = false;
+  std::uint64_t kept_version_ = 0, transposed_version_ = 0;
   index kept_n_ = 0, kept_m_ = 0, kept_capacity_ = 0;
 };
 

@@ -1,6 +1,6 @@
 // Solvers of sparse plans for the CUDA backend. Nothing here needs nvcc: see instantiate.cu.
 #include "cuda/gpu.hpp"
-#include "solvers/all-inl.hpp"
+#include "sparse/solvers-inl.hpp"
 
 namespace ot {
 

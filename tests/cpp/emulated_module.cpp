@@ -1,10 +1,11 @@
 // The CUDA module on the emulated device, for the tests of what Python makes of it.
 #include "bindings/on_cuda.hpp"
 #include "emulator.hpp"
-#include "solvers/all-inl.hpp"
+#include "entropic/solvers-inl.hpp"
+#include "sparse/solvers-inl.hpp"
 
 namespace ot {
-template struct Solvers<cuda::BackendOn<Emulator>>;
+template struct EntropicSolvers<cuda::BackendOn<Emulator>>;
 template struct SparseSolvers<cuda::BackendOn<Emulator>>;
 }
 

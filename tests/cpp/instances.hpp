@@ -19,12 +19,12 @@ namespace ot {
 
 #if defined(OT_TEST_GPU)
 template <class T>
-using Array = std::vector<T, Managed<T>>;
+using Values = std::vector<T, Managed<T>>;
 #else
 template <class T>
-using Array = std::vector<T>;
+using Values = std::vector<T>;
 #endif
-using Vector = Array<double>;
+using Vector = Values<double>;
 inline constexpr double kInf = std::numeric_limits<double>::infinity();
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -92,9 +92,9 @@ inline std::vector<Spec> all_specs() {
 
 // y in panels of kPanel bytes a coordinate, as tile_of_points reads it.
 template <class T>
-Array<T> panels(const Array<T>& y, index m, index d) {
+Values<T> panels(const Values<T>& y, index m, index d) {
   constexpr index P = cpu::kPanel / static_cast<index>(sizeof(T));
-  Array<T> out(size(cpu::round_up(m, P) * d));
+  Values<T> out(size(cpu::round_up(m, P) * d));
   for (index j = 0; j < m; ++j)
     for (index k = 0; k < d; ++k) out[size(j / P * P * d + k * P + j % P)] = y[size(j * d + k)];
   return out;
@@ -213,7 +213,7 @@ class Instance {
     transposed_.yt = columns_.data();
   }
 
-  void normalise(Array<T>& points) const {
+  void normalise(Values<T>& points) const {
     for (auto p = points.begin(); p != points.end(); p += spec.d) {
       double s = 0;
       for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
@@ -221,8 +221,8 @@ class Instance {
     }
   }
 
-  Array<T> squares(const Array<T>& points, index pad) const {
-    Array<T> out;
+  Values<T> squares(const Values<T>& points, index pad) const {
+    Values<T> out;
     for (auto p = points.begin(); p != points.end(); p += spec.d) {
       double s = 0;
       for (index k = 0; k < spec.d; ++k) s += static_cast<double>(p[k]) * p[k];
@@ -244,7 +244,7 @@ class Instance {
   }
 
   std::mt19937 random_{12345};
-  Array<T> c_, x_, y_, ready_, panels_, columns_, xx_, yy_;
+  Values<T> c_, x_, y_, ready_, panels_, columns_, xx_, yy_;
   Geometry plain_, packed_, transposed_;
 };
 

@@ -5,7 +5,7 @@
 
 #include "emulator.hpp"
 #include "instances.hpp"
-#include "solvers/curvature.hpp"
+#include "sparse/line_system.hpp"
 
 namespace ot {
 namespace {
@@ -351,7 +351,7 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
           for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += ahead * step[i];
           same.alpha = moved.data();
           alone.lines(same, sums_ahead.data());
-          for (std::size_t i = 0; i < step.size(); ++i)
+          for (index i = 0; i < step.size(); ++i)
             CHECK((sums_ahead[i] - sums[i]) / ahead + ridge * step[i] == doctest::Approx(gradient[i]).epsilon(1e-5));
         }
       }
@@ -388,14 +388,32 @@ TEST_CASE_TEMPLATE("products with the entries kept", Type, OT_TESTED) {
   });
 }
 
+TEST_CASE_TEMPLATE("entries that a later pass has overwritten are refused", Type, OT_TESTED_ONCE) {
+  const Instance<double> p({.n = 30, .m = 20});
+  typename Type::Tested be(2);
+  const Geometry& geo = p.on<typename Type::Tested>();
+  Vector phi = p.phi, x(size(p.m), 1.0), out(size(p.n)), back(size(p.m));
+  Kept first, second;
+  be.pass(geo, p.pass(phi.data(), true), first);
+  be.kept_apply(first, p.n, x.data(), out.data());
+  be.pass(geo, p.pass(phi.data(), true), second);
+  CHECK_THROWS_AS(be.kept_apply(first, p.n, x.data(), out.data()), std::logic_error);
+  CHECK_THROWS_AS(be.kept_apply_transposed(first, p.n, p.m, out.data(), back.data()), std::logic_error);
+  CHECK_THROWS_AS(be.kept_largest(first, 5), std::logic_error);
+  be.kept_apply_transposed(second, p.n, p.m, out.data(), back.data());
+  Candidates found;
+  be.candidates(geo, p.phi.data(), p.psi.data(), 0, p.n * p.m, found);
+  CHECK_THROWS_AS(be.kept_apply_transposed(second, p.n, p.m, out.data(), back.data()), std::logic_error);
+}
+
 double draw(std::mt19937_64& rng) { return std::uniform_real_distribution<double>()(rng); }
 
 // A random graph between n rows and m columns: row i has edges to `degree` columns, one of them shared with row
 // i - 1, so that degree 2 on m = n + 1 columns is a tree.
 struct Graph {
   index n, m;
-  Array<std::int32_t> idx;
-  Array<index> begin, end;
+  Values<std::int32_t> idx;
+  Values<index> begin, end;
   Vector val, rows, columns;
 
   Graph(index n_, index m_, index degree, double excess, std::mt19937_64& rng)
@@ -611,7 +629,7 @@ TEST_CASE_TEMPLATE("costs applied and written out", Type, OT_TESTED) {
     check_close(out, want, tol, tol * p.range * static_cast<double>(p.m));
 
     const index ld = p.m + 2;
-    Array<T> rows(size(p.n * ld), T(-1));
+    Values<T> rows(size(p.n * ld), T(-1));
     be.cost_rows(geometry<Type>(p), rows.data(), ld);
     Vector cost, cost_want;
     index outside = 0;
@@ -649,7 +667,7 @@ TEST_CASE_TEMPLATE("rows of the plan", Type, OT_TESTED) {
     using Out = decltype(zero);
     const index first = p.n / 3, last = p.n - p.n / 4, ld = p.m + 1;
     Vector phi = p.phi, want_phi = p.phi;
-    Array<Out> out(size((last - first) * ld), Out(-1));
+    Values<Out> out(size((last - first) * ld), Out(-1));
     be.plan_rows(geometry<Type>(p), p.pass(phi.data(), false, precision), first, last, out.data(), ld);
     Kept all{.threshold = -1};
     ref.pass(plain(p), p.pass(want_phi.data(), false), all);
@@ -679,14 +697,14 @@ TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
       const index ld = m + 1;
       CAPTURE(n);
       CAPTURE(m);
-      Array<T> C(size(n * ld), nan);
+      Values<T> C(size(n * ld), nan);
       for (index i = 0; i < n; ++i)
         for (index j = 0; j < m; ++j) C[size(i * ld + j)] = static_cast<T>((i * 31 + j * 17) % 101) - 50;
       const std::vector<std::pair<index, T>> changes{
           {0, T(-66)}, {n * m - 1, T(77)}, {n * m / 2, inf}, {n * m / 3, nan}, {n * m / 4, -inf}};
       for (const auto& [at, value] : changes) {
         C[size(at / m * ld + at % m)] = value;
-        cpu::Stats want{kInf, -kInf, 0, 0, 0, -1};
+        CostStats want{kInf, -kInf, 0, 0, 0, -1};
         for (index k = 0; k < n * m; ++k) {
           const auto v = static_cast<double>(C[size(k / m * ld + k % m)]);
           want.nan += std::isnan(v);
@@ -788,7 +806,7 @@ TEST_CASE_TEMPLATE("exp and log at the ends of their range", Type, OT_TESTED_ONC
 TEST_CASE_TEMPLATE("a pass over rows longer than a piece", Type, OT_TESTED) {
   using T = typename Type::Real;
   const index n = 67, m = 160000;
-  Array<T> C(size(m));
+  Values<T> C(size(m));
   Vector h(size(m), 0.0), phi(size(n), kNaN), a(size(n), 1.0 / static_cast<double>(n)), col(size(m)), want(size(m));
   double sum = 0;
   for (std::size_t j = 0; j < C.size(); ++j) {

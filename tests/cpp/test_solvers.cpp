@@ -3,11 +3,11 @@
 #include <cstdlib>
 
 #include "emulator.hpp"
+#include "entropic/newton.hpp"
+#include "entropic/sinkhorn.hpp"
+#include "entropic/sns.hpp"
 #include "instances.hpp"
-#include "solvers/newton.hpp"
-#include "solvers/sinkhorn.hpp"
-#include "solvers/sns.hpp"
-#include "solvers/sparse.hpp"
+#include "sparse/cardinality.hpp"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -47,10 +47,11 @@ std::string name(Method method) {
 template <class B>
 Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, double* phi,
             double* psi) {
-  if (method == Method::sns) return Sns<B>(be, p, {limits, 20, 0.5}, monitor).solve(phi, psi);
-  const auto domain = method == Method::log ? SinkhornMethod::log : SinkhornMethod::scaling;
-  const auto storage = method == Method::scaling_f64 ? Precision::f64 : Precision::f32;
-  const SinkhornOptions options{limits, domain, storage};
+  const SnsOptions sns{.limits = limits, .sinkhorn_steps = 20, .density = 0.5};
+  if (method == Method::sns) return Sns<B>(be, p, sns, monitor).solve(phi, psi);
+  const SinkhornOptions options{.limits = limits,
+                                .domain = method == Method::log ? Domain::log : Domain::kernel,
+                                .kernel = method == Method::scaling_f64 ? Precision::f64 : Precision::f32};
   if (method == Method::newton) return Newton<B>(be, p, options, monitor).solve(phi, psi);
   return Sinkhorn<B>(be, p, options, monitor).solve(phi, psi);
 }
@@ -168,9 +169,9 @@ TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, c
       for (double& v : a) v *= 1.7;  // of another mass than b
       B be(2);
       const double rho = relative * p.reg;
-      const Problem problem{p.template on<B>(), a.data(), p.b.data(), p.reg, p.range, rho, false};
+      const Problem problem{p.template on<B>(), a.data(), p.b.data(), p.reg, p.range};
       Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0), row(size(p.n)), col(size(p.m)), h(size(p.m));
-      const SinkhornOptions options{{.tol = 1e-11}, SinkhornMethod::log};
+      const SinkhornOptions options{.limits = {.tol = 1e-11}, .rho = rho};
       const Outcome out = Sinkhorn<B>(be, problem, options, {}).solve(phi.data(), psi.data());
       CHECK(out.status == Status::converged);
       for (index j = 0; j < p.m; ++j) h[size(j)] = psi[size(j)] + std::log(p.b[size(j)]);
@@ -207,21 +208,24 @@ Sparse solve_sparse(const Instance<double>& p, bool by_rows, index k, const Spar
       {}, 0, 0, Vector(size(p.n * p.m), 0.0), from ? from->f : Vector(size(p.n)), from ? from->g : Vector(size(p.m))};
   auto f = there(be, s.f), g = there(be, s.g);
   const Problem problem{p.template on<B>(), a.data(), b.data(), 10 * p.reg, p.range};
-  const Limits limits{.tol = 1e-10, .max_iter = 1000};
-  SparsePlan plan;
-  if (k == 0)
-    s.outcome = Quadratic<B>(be, problem, limits, {}, by_rows).solve(f.data(), g.data(), from != nullptr, plan);
-  else
-    s.outcome = SparsityConstrained<B>(be, problem, limits, {}, by_rows, k, true)
-                    .solve(f.data(), g.data(), from != nullptr, plan);
+  CardinalityOptions options;
+  options.limits = {.tol = 1e-10, .max_iter = 1000};
+  options.lines = by_rows ? Lines::rows : Lines::columns;
+  options.warm = from != nullptr;
+  options.max_nz = k;
+  const Potentials at{.rows = f.data(), .columns = g.data()};
+  const SparseSolution solution = k == 0 ? Quadratic<B>(be, problem, options, {}).solve(at)
+                                         : SparsityConstrained<B>(be, problem, options, {}).solve(at);
+  const SparsePlan& plan = solution.plan;
+  s.outcome = solution;
   be.read(p.n, f.data(), s.f.data());
   be.read(p.m, g.data(), s.g.data());
   s.value = plan.value;
-  s.dual = plan.dual;
-  for (index j = 0; j + 1 < static_cast<index>(plan.begin.size()); ++j)
-    for (index e = plan.begin[size(j)]; e < plan.begin[size(j + 1)]; ++e) {
-      const index i = plan.idx[size(e)];
-      s.plan[size(by_rows ? j * p.m + i : i * p.m + j)] = plan.val[size(e)];
+  s.dual = solution.dual;
+  for (index j = 0; j + 1 < plan.begin.size(); ++j)
+    for (index e = plan.begin[j]; e < plan.begin[j + 1]; ++e) {
+      const index i = plan.idx[e];
+      s.plan[size(by_rows ? j * p.m + i : i * p.m + j)] = plan.val[e];
     }
   return s;
 }

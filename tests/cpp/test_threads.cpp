@@ -5,8 +5,8 @@
 #include <cstring>
 #include <thread>
 
+#include "entropic/sinkhorn.hpp"
 #include "instances.hpp"
-#include "solvers/sinkhorn.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kThreadSanitizer = true;  // which cannot start threads after fork

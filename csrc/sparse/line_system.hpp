@@ -7,26 +7,26 @@
 #include <cstdint>
 #include <functional>
 
-#include "core/recycle.hpp"
+#include "core/array.hpp"
 #include "core/types.hpp"
 
 namespace ot {
 
 class LineCurvature {
  public:
-  using Doubles = Recycled<double>;
+  using Doubles = Array<double>;
 
   // From the positive entries of lines. Lines and others are sorted by length, eight of about the same
   // abreast: what is done to them has no short loops, whose ends a processor cannot foretell.
   void build(const LineView& L, double ridge) {
     const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : 0;
     find(L);
-    const index slices = ceil8(static_cast<index>(lines_.size())), other_slices = ceil8(L.others);
-    for (Doubles* v : {&near_near_, &near_top_, &top_top_}) v->assign(at(8 * slices), 0);
-    weight_.assign(at(L.others), 0);
-    least_.assign(at(L.others), 0);
-    degree_.assign(at(L.others), 0);
-    for (std::size_t r = 0; r < lines_.size(); ++r) {
+    const index slices = ceil8(lines_.size()), other_slices = ceil8(L.others);
+    for (Doubles* v : {&near_near_, &near_top_, &top_top_}) v->assign(8 * slices, 0);
+    weight_.assign(L.others, 0);
+    least_.assign(L.others, 0);
+    degree_.assign(L.others, 0);
+    for (index r = 0; r < lines_.size(); ++r) {
       const Line& line = lines_[r];
       const index near = line.near - line.first, top = line.end - line.near;
       double rank = 0, share = 0;
@@ -42,23 +42,23 @@ class LineCurvature {
       near_top_[r] = share * (flat * height);
       top_top_[r] = flat * (flat * height);
       for (index p = line.first; p < line.end; ++p) {
-        const std::size_t i = at(L.positive[p]);
+        const index i = L.positive[p];
         const bool tied = p < line.near;
         ++degree_[i];
         weight_[i] += tied ? steep : flat;
         least_[i] += tied ? steep - near_near_[r] : flat - top_top_[r];
       }
     }
-    others_.resize(at(L.others));
-    for (index i = 0; i < L.others; ++i) others_[at(i)] = static_cast<std::int32_t>(i);
-    by_length(others_, spare_others_, [this](std::int32_t i) { return degree_[at(i)]; });
+    others_.resize(L.others);
+    for (index i = 0; i < L.others; ++i) others_[i] = static_cast<std::int32_t>(i);
+    by_length(others_, spare_others_, [this](std::int32_t i) { return degree_[i]; });
     lay_out(L, slices, other_slices);
     for (Doubles* v : {&diagonal_, &inverse_, &gradient_, &step_, &residual_, &product_})
-      v->assign(at(8 * other_slices), 0);
-    direction_.assign(at(8 * other_slices + 8), 0);
-    q_.assign(at(16 * slices + 8), 0);
-    for (std::size_t r = 0; r < others_.size(); ++r) {
-      const std::size_t i = at(others_[r]);
+      v->assign(8 * other_slices, 0);
+    direction_.assign(8 * other_slices + 8, 0);
+    q_.assign(16 * slices + 8, 0);
+    for (index r = 0; r < others_.size(); ++r) {
+      const index i = others_[r];
       diagonal_[r] = weight_[i] + ridge;
       inverse_[r] = 1 / (std::max(0.0, least_[i]) + ridge);
     }
@@ -66,25 +66,23 @@ class LineCurvature {
 
   // step = H^-1 gradient.
   void solve(const std::function<void(const LineSystem&)>& solver, const Doubles& gradient, Doubles& step) {
-    for (std::size_t r = 0; r < others_.size(); ++r) gradient_[r] = gradient[at(others_[r])];
-    solver({static_cast<index>(line_slots_.size() / 2), static_cast<index>(other_slots_.size() - 1), line_slots_.data(),
-            other_slots_.data(), line_idx_.data(), other_idx_.data(), near_near_.data(), near_top_.data(),
-            top_top_.data(), diagonal_.data(), inverse_.data(), gradient_.data(), step_.data(), residual_.data(),
-            direction_.data(), product_.data(), q_.data()});
-    for (std::size_t r = 0; r < others_.size(); ++r) step[at(others_[r])] = step_[r];
+    for (index r = 0; r < others_.size(); ++r) gradient_[r] = gradient[others_[r]];
+    solver({line_slots_.size() / 2, other_slots_.size() - 1, line_slots_.data(), other_slots_.data(), line_idx_.data(),
+            other_idx_.data(), near_near_.data(), near_top_.data(), top_top_.data(), diagonal_.data(), inverse_.data(),
+            gradient_.data(), step_.data(), residual_.data(), direction_.data(), product_.data(), q_.data()});
+    for (index r = 0; r < others_.size(); ++r) step[others_[r]] = step_[r];
   }
 
  private:
   struct Line {
     index first, near, end;  // its positive entries, those near the tie before `near`
   };
-  static std::size_t at(index i) { return static_cast<std::size_t>(i); }
   static index ceil8(index n) { return (n + 7) / 8; }
 
   // Lines of two entries or more: one entry follows its line, without curvature.
   void find(const LineView& L) {
-    lines_.resize(at(L.lines));
-    std::size_t count = 0;
+    lines_.resize(L.lines);
+    index count = 0;
     index tied = 0;
     for (index j = 0; j < L.lines; ++j) {
       lines_[count] = {L.first[j], L.near[j], L.end[j]};
@@ -98,60 +96,59 @@ class LineCurvature {
 
   // Stable, by counting.
   template <class T, class Length>
-  void by_length(Recycled<T>& items, Recycled<T>& spare, Length length) {
+  void by_length(Array<T>& items, Array<T>& spare, Length length) {
     count_.clear();
     for (const T& item : items) {
-      const std::size_t n = at(length(item));
+      const index n = length(item);
       if (n + 1 >= count_.size()) count_.resize(n + 2, 0);
       ++count_[n + 1];
     }
-    for (std::size_t n = 1; n < count_.size(); ++n) count_[n] += count_[n - 1];
+    for (index n = 1; n < count_.size(); ++n) count_[n] += count_[n - 1];
     spare.resize(items.size());
-    for (const T& item : items) spare[at(count_[at(length(item))]++)] = item;
+    for (const T& item : items) spare[count_[length(item)]++] = item;
     items.swap(spare);
   }
 
   void lay_out(const LineView& L, index slices, index other_slices) {
-    place_.resize(at(L.others));
-    for (std::size_t r = 0; r < others_.size(); ++r) place_[at(others_[r])] = static_cast<std::int32_t>(r);
+    place_.resize(L.others);
+    for (index r = 0; r < others_.size(); ++r) place_[others_[r]] = static_cast<std::int32_t>(r);
     line_slots_.assign(1, 0);
     index last = 0;
     for (index s = 0; s < slices; ++s) {
       index near = 0, top = 0;
-      for (std::size_t r = at(8 * s); r < std::min(at(8 * s + 8), lines_.size()); ++r) {
+      for (index r = (8 * s); r < std::min(8 * s + 8, lines_.size()); ++r) {
         near = std::max(near, lines_[r].near - lines_[r].first);
         top = std::max(top, lines_[r].end - lines_[r].near);
       }
       line_slots_.push_back(last += near);
       line_slots_.push_back(last += top);
     }
-    line_idx_.assign(at(8 * last), static_cast<std::int32_t>(8 * other_slices));
+    line_idx_.assign(8 * last, static_cast<std::int32_t>(8 * other_slices));
     other_slots_.assign(1, 0);
     for (index s = 0; s < other_slices; ++s)  // sorted: the last is the longest
-      other_slots_.push_back(other_slots_.back() + degree_[at(others_[std::min(at(8 * s + 7), others_.size() - 1)])]);
-    other_idx_.assign(at(8 * other_slots_.back()), static_cast<std::int32_t>(16 * slices));
-    next_.resize(at(L.others));
-    for (std::size_t r = 0; r < others_.size(); ++r)
-      next_[at(others_[r])] = 8 * other_slots_[r / 8] + static_cast<index>(r % 8);
-    for (std::size_t r = 0; r < lines_.size(); ++r) {
+      other_slots_.push_back(other_slots_.back() + degree_[others_[std::min(8 * s + 7, others_.size() - 1)]]);
+    other_idx_.assign(8 * other_slots_.back(), static_cast<std::int32_t>(16 * slices));
+    next_.resize(L.others);
+    for (index r = 0; r < others_.size(); ++r) next_[others_[r]] = 8 * other_slots_[r / 8] + r % 8;
+    for (index r = 0; r < lines_.size(); ++r) {
       const Line& line = lines_[r];
-      const index slice = static_cast<index>(r / 8), lane = static_cast<index>(r % 8);
+      const index slice = r / 8, lane = r % 8;
       const auto put = [&](index first, index end, index slot, index q) {
         for (index p = first; p < end; ++p, ++slot) {
-          const std::size_t i = at(L.positive[p]);
-          line_idx_[at(8 * slot + lane)] = place_[i];
-          other_idx_[at(next_[i])] = static_cast<std::int32_t>(q);
+          const index i = L.positive[p];
+          line_idx_[8 * slot + lane] = place_[i];
+          other_idx_[next_[i]] = static_cast<std::int32_t>(q);
           next_[i] += 8;
         }
       };
-      put(line.first, line.near, line_slots_[at(2 * slice)], 16 * slice + 8 + lane);
-      put(line.near, line.end, line_slots_[at(2 * slice + 1)], 16 * slice + lane);
+      put(line.first, line.near, line_slots_[2 * slice], 16 * slice + 8 + lane);
+      put(line.near, line.end, line_slots_[2 * slice + 1], 16 * slice + lane);
     }
   }
 
-  Recycled<Line> lines_, spare_lines_;
-  Recycled<std::int32_t> others_, spare_others_, place_, line_idx_, other_idx_;
-  Recycled<index> count_, degree_, next_, line_slots_, other_slots_;
+  Array<Line> lines_, spare_lines_;
+  Array<std::int32_t> others_, spare_others_, place_, line_idx_, other_idx_;
+  Array<index> count_, degree_, next_, line_slots_, other_slots_;
   Doubles near_near_, near_top_, top_top_, weight_, least_;
   Doubles diagonal_, inverse_, gradient_, step_, residual_, direction_, product_, q_;
 };

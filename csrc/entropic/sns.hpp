@@ -4,14 +4,9 @@
 // with the Hessian [[diag r, T], [T', diag c]] sparsified to the ceil(density n m) largest entries
 // of T, exact diagonals, conjugate gradients and a backtracking line search.
 #pragma once
-#include "solvers/semidual.hpp"
+#include "entropic/semidual.hpp"
 
 namespace ot {
-
-struct SnsOptions : Limits {
-  index sinkhorn_steps = 20;  // N1
-  double density = 0;         // lambda
-};
 
 template <Backend B>
 class Sns : SemiDual<B> {
@@ -22,16 +17,14 @@ class Sns : SemiDual<B> {
 
  public:
   Sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor)
-      : Base(be, p, o, monitor), o_(o), row_(be.template buffer<double>(n_)) {
+      : Base(be, p, o.limits, monitor), o_(o), row_(be.template buffer<double>(n_)) {
     for (auto& v : work_) v = be.template buffer<double>(n_ + m_);
   }
 
-  index newton_steps = 0;
-
-  Outcome solve(double* phi, double* psi) {
+  EntropicOutcome solve(double* phi, double* psi) {
     phi_ = phi;
     psi_ = psi;
-    Outcome out;
+    EntropicOutcome out;
     Value v{};
     for (index k = 0; k < std::max<index>(o_.sinkhorn_steps, 1) && clock_.can_pass(); ++k) {
       if (k > 0) {
@@ -39,14 +32,14 @@ class Sns : SemiDual<B> {
         be_.for_each(m_, [=] OT_HD(index j) { psi[j] += rho[j]; });
       }
       v = evaluate(p_.reg, psi_, Precision::f64);
-      if (v.error <= o_.tol || clock_.exhausted()) break;
+      if (v.error <= limits_.tol || clock_.exhausted()) break;
     }
     const auto wanted = static_cast<index>(std::ceil(o_.density * static_cast<double>(n_) * static_cast<double>(m_)));
     Kept T;
     T.limit = std::max<index>(64, 16 * ((wanted + n_ - 1) / n_));
     T.threshold = 1e-3 / static_cast<double>(std::max(n_, m_));
-    if (v.error > o_.tol && !clock_.exhausted()) v = full(phi, psi, T);
-    while (v.error > o_.tol && !clock_.exhausted() && !stalled_) {
+    if (v.error > limits_.tol && !clock_.exhausted()) v = full(phi, psi, T);
+    while (v.error > limits_.tol && !clock_.exhausted() && !stalled_) {
       while (T.overflow && !clock_.exhausted()) {  // more than can be sorted: a higher cut
         T.threshold *= 10;
         v = full(phi, psi, T);
@@ -54,7 +47,7 @@ class Sns : SemiDual<B> {
       const double cut = be_.kept_largest(T, wanted);
       v = newton(v, T);
       T.threshold = std::max(0.1 * cut, 1e-300);
-      ++newton_steps;
+      ++out.newton_steps;
     }
     finish(out, v);
     out.n_iter = clock_.n_iter;

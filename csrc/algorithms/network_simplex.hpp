@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "core/recycle.hpp"
+#include "core/array.hpp"
 #include "core/types.hpp"
 
 namespace ot {
@@ -21,42 +21,40 @@ class Flow {
     std::int32_t row, col;
     double cost;
   };
-  Recycled<Arc> arcs;
-  Recycled<double> x;  // flow by arc
-  double lack = 0;     // mass that the arcs cannot carry
+  Array<Arc> arcs;
+  Array<double> x;  // flow by arc
+  double lack = 0;  // mass that the arcs cannot carry
   index pivots = 0;
 
   Flow(index n, index m, const double* a, const double* b) : n_(n), nodes_(n + m + 1), root_(n + m), a_(a), b_(b) {}
 
   // The first tree, from a plan by arcs that is nearly one: its largest entries first, each fills its
   // row or its column, which then hangs below the other. What is left hangs on the root.
-  void start(const Recycled<double>& guess) {
-    tree_.assign(at(nodes_), {});
-    for (index v = 0; v < root_; ++v) tree_[at(v)].flow = v < n_ ? a_[v] : b_[v - n_];
+  void start(const Array<double>& guess) {
+    tree_.assign(nodes_, {});
+    for (index v = 0; v < root_; ++v) tree_[v].flow = v < n_ ? a_[v] : b_[v - n_];
     // As integers, a float32 and the arc. What fills a column alone needs no order.
-    Recycled<std::uint64_t> order;
-    std::size_t whole = 0;
-    for (index e = 0; e < static_cast<index>(guess.size()); ++e) {
-      if (!(guess[at(e)] > 0)) continue;
-      const auto flow = std::bit_cast<std::uint32_t>(static_cast<float>(guess[at(e)]));
+    Array<std::uint64_t> order;
+    index whole = 0;
+    for (index e = 0; e < guess.size(); ++e) {
+      if (!(guess[e] > 0)) continue;
+      const auto flow = std::bit_cast<std::uint32_t>(static_cast<float>(guess[e]));
       order.push_back((std::uint64_t{flow} << 32) | ~static_cast<std::uint32_t>(e));
-      if (guess[at(e)] > (1 - 1e-9) * b_[arcs[at(e)].col]) std::swap(order.back(), order[whole++]);
+      if (guess[e] > (1 - 1e-9) * b_[arcs[e].col]) std::swap(order.back(), order[whole++]);
     }
     std::sort(order.begin() + static_cast<std::ptrdiff_t>(whole), order.end(), std::greater<>());
     for (const std::uint64_t key : order) {
       const index e = ~static_cast<std::uint32_t>(key);
-      index up = arcs[at(e)].row,
-            down = n_ + arcs[at(e)].col;  // a tie leaves the row: zero flow must point to the root
-      if (tree_[at(up)].parent >= 0 || tree_[at(down)].parent >= 0 ||
-          !(tree_[at(up)].flow > 0 && tree_[at(down)].flow > 0))
-        continue;
-      if (tree_[at(up)].flow < tree_[at(down)].flow) std::swap(up, down);
-      tree_[at(up)].flow -= tree_[at(down)].flow;
-      tree_[at(down)].arc = e;
+      index up = arcs[e].row,
+            down = n_ + arcs[e].col;  // a tie leaves the row: zero flow must point to the root
+      if (tree_[up].parent >= 0 || tree_[down].parent >= 0 || !(tree_[up].flow > 0 && tree_[down].flow > 0)) continue;
+      if (tree_[up].flow < tree_[down].flow) std::swap(up, down);
+      tree_[up].flow -= tree_[down].flow;
+      tree_[down].arc = e;
       hang(down, up);
     }
     for (index v = 0; v < root_; ++v)
-      if (tree_[at(v)].parent < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
+      if (tree_[v].parent < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
   }
 
   // From the tree of the last call, whatever the costs are now; arcs of infinite cost stay out. Where `poll`,
@@ -64,7 +62,7 @@ class Flow {
   template <class F>
   void solve(F poll) {
     price();
-    const index count = static_cast<index>(arcs.size());
+    const index count = arcs.size();
     const index block = std::max<index>(32, static_cast<index>(std::sqrt(static_cast<double>(count))));
     const index most = 50 * nodes_ * (1 + count / nodes_);
     index next = 0;
@@ -75,8 +73,8 @@ class Flow {
         const index end = std::min(seen + block, count);
         for (; seen < end; ++seen) {
           if (next == count) next = 0;
-          const Arc& arc = arcs[at(next)];
-          const double reduced = arc.cost - tree_[at(arc.row)].potential - tree_[at(n_ + arc.col)].potential;
+          const Arc& arc = arcs[next];
+          const double reduced = arc.cost - tree_[arc.row].potential - tree_[n_ + arc.col].potential;
           if (reduced < least) {
             least = reduced;
             best = next;
@@ -93,12 +91,11 @@ class Flow {
 
   // Dual solution of the last solve(); left alone where the plan falls apart into several trees.
   void potentials(double* rows, double* columns) const {
-    const index top = tree_[at(root_)].child;
-    if (top < 0 || tree_[at(top)].after >= 0) return;
-    const double big = top < n_ ? tree_[at(top)].potential : -tree_[at(top)].potential;
+    const index top = tree_[root_].child;
+    if (top < 0 || tree_[top].after >= 0) return;
+    const double big = top < n_ ? tree_[top].potential : -tree_[top].potential;
     for (index v = 0; v < root_; ++v)
-      if (tree_[at(v)].parent >= 0)
-        (v < n_ ? rows[v] : columns[v - n_]) = tree_[at(v)].potential - (v < n_ ? big : -big);
+      if (tree_[v].parent >= 0) (v < n_ ? rows[v] : columns[v - n_]) = tree_[v].potential - (v < n_ ? big : -big);
   }
 
  protected:
@@ -111,12 +108,10 @@ class Flow {
     x.assign(arcs.size(), 0);
     lack = 0;
     for (index v = 0; v < root_; ++v) {
-      if (tree_[at(v)].arc >= 0) x[at(tree_[at(v)].arc)] = tree_[at(v)].flow;
-      else if (v < n_) lack += tree_[at(v)].flow;
+      if (tree_[v].arc >= 0) x[tree_[v].arc] = tree_[v].flow;
+      else if (v < n_) lack += tree_[v].flow;
     }
   }
-
-  static std::size_t at(index i) { return static_cast<std::size_t>(i); }
 
   // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.
   void price() {
@@ -125,34 +120,34 @@ class Flow {
       if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
     tolerance_ = 1e-10 * std::max(top, 1e-300);
     const double big = (top + 1e-300) * static_cast<double>(nodes_);
-    tree_[at(root_)].depth = 0;
+    tree_[root_].depth = 0;
     stack_.assign(1, root_);
     while (!stack_.empty()) {
       const index v = stack_.back();
       stack_.pop_back();
-      const Node& above = tree_[at(v)];
-      for (index w = above.child; w >= 0; w = tree_[at(w)].after) {
-        Node& node = tree_[at(w)];
+      const Node& above = tree_[v];
+      for (index w = above.child; w >= 0; w = tree_[w].after) {
+        Node& node = tree_[w];
         node.depth = above.depth + 1;
-        node.potential = v == root_ ? big : arcs[at(node.arc)].cost - above.potential;
+        node.potential = v == root_ ? big : arcs[node.arc].cost - above.potential;
         if (node.child >= 0) stack_.push_back(w);
       }
     }
   }
 
   void hang(index v, index under) {
-    Node &node = tree_[at(v)], &above = tree_[at(under)];
+    Node &node = tree_[v], &above = tree_[under];
     node.parent = under;
     node.before = -1;
     node.after = above.child;
-    if (node.after >= 0) tree_[at(node.after)].before = v;
+    if (node.after >= 0) tree_[node.after].before = v;
     above.child = v;
   }
   void cut(index v) {
-    const Node& node = tree_[at(v)];
-    if (node.before >= 0) tree_[at(node.before)].after = node.after;
-    else tree_[at(node.parent)].child = node.after;
-    if (node.after >= 0) tree_[at(node.after)].before = node.before;
+    const Node& node = tree_[v];
+    if (node.before >= 0) tree_[node.before].after = node.after;
+    else tree_[node.parent].child = node.after;
+    if (node.after >= 0) tree_[node.after].before = node.before;
   }
 
   // Every tree arc carries mass from a row: up from a row, down to a column. More on the entering
@@ -160,40 +155,40 @@ class Flow {
   // there; on its column's side the arcs above columns lose. (Artificial arcs: the same.)
   // False where rounding leaves nothing that blocks.
   bool pivot(index entering, double reduced) {
-    const index i = arcs[at(entering)].row, j = n_ + arcs[at(entering)].col;
+    const index i = arcs[entering].row, j = n_ + arcs[entering].col;
     index u = i, v = j;
     double delta = INFINITY;
     index leaving = -1;
     bool on_row_side = true;
     // Last blocking arc of the cycle, followed from the apex along the entering arc.
     const auto rows_lose = [&](index w) {
-      if (w < n_ && tree_[at(w)].flow < delta) {
-        delta = tree_[at(w)].flow;
+      if (w < n_ && tree_[w].flow < delta) {
+        delta = tree_[w].flow;
         leaving = w;
         on_row_side = true;
       }
     };
     const auto columns_lose = [&](index w) {
-      if (w >= n_ && tree_[at(w)].flow <= delta) {
-        delta = tree_[at(w)].flow;
+      if (w >= n_ && tree_[w].flow <= delta) {
+        delta = tree_[w].flow;
         leaving = w;
         on_row_side = false;
       }
     };
     while (u != v) {
-      if (tree_[at(u)].depth >= tree_[at(v)].depth) {
+      if (tree_[u].depth >= tree_[v].depth) {
         rows_lose(u);
-        u = tree_[at(u)].parent;
+        u = tree_[u].parent;
       } else {
-        v = tree_[at(v)].parent;
+        v = tree_[v].parent;
       }
     }
     const index apex = u;
-    for (v = j; v != apex; v = tree_[at(v)].parent) columns_lose(v);
+    for (v = j; v != apex; v = tree_[v].parent) columns_lose(v);
     if (leaving < 0) return false;
     if (delta > 0) {
-      for (u = i; u != apex; u = tree_[at(u)].parent) change(u, u < n_ ? -delta : delta);
-      for (v = j; v != apex; v = tree_[at(v)].parent) change(v, v >= n_ ? -delta : delta);
+      for (u = i; u != apex; u = tree_[u].parent) change(u, u < n_ ? -delta : delta);
+      for (v = j; v != apex; v = tree_[v].parent) change(v, v >= n_ ? -delta : delta);
     }
     // The subtree below the leaving arc is hung on the other end of the entering arc.
     index v_in = on_row_side ? i : j, under = on_row_side ? j : i;
@@ -201,7 +196,7 @@ class Flow {
     index carried_arc = entering;
     double carried_flow = delta;
     for (;;) {
-      Node& node = tree_[at(v_in)];
+      Node& node = tree_[v_in];
       const index up = node.parent;
       cut(v_in);
       hang(v_in, under);
@@ -214,22 +209,22 @@ class Flow {
     // Rows of the moved subtree take +shift, columns -shift, or the reverse.
     const double shift = top == i ? reduced : -reduced;
     const auto move = [&](index w, index depth) {
-      Node& node = tree_[at(w)];
+      Node& node = tree_[w];
       node.depth = depth;
       node.potential += w < n_ ? shift : -shift;
       if (node.child >= 0) stack_.push_back(w);
     };
-    move(top, tree_[at(tree_[at(top)].parent)].depth + 1);
+    move(top, tree_[tree_[top].parent].depth + 1);
     while (!stack_.empty()) {
-      const Node& above = tree_[at(stack_.back())];
+      const Node& above = tree_[stack_.back()];
       stack_.pop_back();
-      for (index w = above.child; w >= 0; w = tree_[at(w)].after) move(w, above.depth + 1);
+      for (index w = above.child; w >= 0; w = tree_[w].after) move(w, above.depth + 1);
     }
     return true;
   }
 
   void change(index v, double by) {
-    double& flow = tree_[at(v)].flow;
+    double& flow = tree_[v].flow;
     flow += by;
     if (flow < 1e-14) flow = 0;
   }
@@ -237,8 +232,8 @@ class Flow {
   const index n_, nodes_, root_;
   const double *a_, *b_;
   double tolerance_ = 0;
-  Recycled<Node> tree_;
-  Recycled<index> stack_;
+  Array<Node> tree_;
+  Array<index> stack_;
 };
 
 }  // namespace ot

@@ -1,16 +1,8 @@
 // Sinkhorn by fused sweeps: one pass over C gives the new f, exact rows, and the column marginal.
 #pragma once
-#include "solvers/semidual.hpp"
+#include "entropic/semidual.hpp"
 
 namespace ot {
-
-enum class SinkhornMethod { log, scaling };
-
-struct SinkhornOptions : Limits {
-  SinkhornMethod method = SinkhornMethod::log;
-  Precision kernel = Precision::f32;  // storage of the kernel, for scaling
-  double start = 0;                   // reg of the potentials given, from which to come down; 0 for none
-};
 
 template <Backend B>
 class Sinkhorn : protected SemiDual<B> {
@@ -23,12 +15,12 @@ class Sinkhorn : protected SemiDual<B> {
 
  public:
   Sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor)
-      : Base(be, p, o, monitor), o_(o) {}
+      : Base(be, p, o.limits, monitor, o.rho, o.symmetric), o_(o) {}
 
-  Outcome solve(double* phi, double* psi) {
+  EntropicOutcome solve(double* phi, double* psi) {
     phi_ = phi;
     psi_ = psi;
-    Outcome out;
+    EntropicOutcome out;
     double reg = first_reg();
     clock_.reserve = 1;
     while (reg > 2 * p_.reg && !clock_.exhausted()) {
@@ -54,24 +46,24 @@ class Sinkhorn : protected SemiDual<B> {
   }
 
   // At the final reg, from psi_, to tol.
-  void last_stage(Outcome& out) {
-    if (o_.method == SinkhornMethod::scaling) final_scaling(out);
+  void last_stage(EntropicOutcome& out) {
+    if (o_.domain == Domain::kernel) final_scaling(out);
     else final_log(out);
   }
 
  private:
-  void final_log(Outcome& out) {
+  void final_log(EntropicOutcome& out) {
     clock_.reserve = 1;
-    if (!clock_.exhausted()) stage(p_.reg, std::max(0.9 * o_.tol, 1e-5), o_.max_iter, Precision::f32);
+    if (!clock_.exhausted()) stage(p_.reg, std::max(0.9 * o_.limits.tol, 1e-5), o_.limits.max_iter, Precision::f32);
     clock_.reserve = 0;
     stalled_ = false;
-    if (clock_.can_pass()) finish(out, stage(p_.reg, o_.tol, o_.max_iter, Precision::f64));
+    if (clock_.can_pass()) finish(out, stage(p_.reg, o_.limits.tol, o_.limits.max_iter, Precision::f64));
   }
 
   // P_ij = a_i b_j u_i v_j K_ij with K stored around (phi0, psi0). The stored entries are rounded;
   // kappa and delta, the ratios of stored to true marginals at the last exact pass, correct for it,
   // so that float32 storage reaches float64 marginals.
-  void final_scaling(Outcome& out) {
+  void final_scaling(EntropicOutcome& out) {
     auto phi0 = be_.template buffer<double>(n_), u = be_.template buffer<double>(n_);
     auto psi0 = be_.template buffer<double>(m_), q = be_.template buffer<double>(m_);
     auto kappa = be_.template buffer<double>(n_), delta = be_.template buffer<double>(m_);
@@ -82,7 +74,7 @@ class Sinkhorn : protected SemiDual<B> {
     anderson_.reset();
     int fruitless = 0;
     // A round builds, calibrates, iterates and looks exactly: four passes at least.
-    while (v.error > o_.tol && !clock_.exhausted() && clock_.can_pass(4) && !stalled_ && fruitless < 5) {
+    while (v.error > o_.limits.tol && !clock_.exhausted() && clock_.can_pass(4) && !stalled_ && fruitless < 5) {
       if (!built) {
         copy(phi_, phi0.data(), n_);
         anchor(psi_, psi0.data());
@@ -93,8 +85,8 @@ class Sinkhorn : protected SemiDual<B> {
       const double before = v.error;
       // Float32 products carry the iteration to where their rounding shows, float64 ones from there.
       for (const Precision precision : {Precision::f32, Precision::f64})
-        v = iterate(v, precision == Precision::f32 ? std::max(0.5 * o_.tol, kSingle) : 0.5 * o_.tol, o_.max_iter,
-                    precision == Precision::f32 ? 1e-6 : 1e-13, [&](const double* psi) {
+        v = iterate(v, precision == Precision::f32 ? std::max(0.5 * o_.limits.tol, kSingle) : 0.5 * o_.limits.tol,
+                    o_.limits.max_iter, precision == Precision::f32 ? 1e-6 : 1e-13, [&](const double* psi) {
                       return evaluate_kernel(K, psi, phi0.data(), psi0.data(), u.data(), q.data(), kappa.data(),
                                              delta.data(), precision);
                     });
@@ -103,8 +95,8 @@ class Sinkhorn : protected SemiDual<B> {
       fruitless = v.error < 0.9 * before ? 0 : fruitless + 1;
     }
     clock_.reserve = 0;
-    if (v.error > o_.tol && !clock_.can_pass(4) && !clock_.exhausted())
-      v = stage(p_.reg, o_.tol, o_.max_iter, Precision::f64);
+    if (v.error > o_.limits.tol && !clock_.can_pass(4) && !clock_.exhausted())
+      v = stage(p_.reg, o_.limits.tol, o_.limits.max_iter, Precision::f64);
     finish(out, v);
   }
 

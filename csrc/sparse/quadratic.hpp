@@ -4,71 +4,23 @@
 // candidates is the dual (lines.hpp says what takes the place of zero where lines are bounded). reg comes
 // down from where the plan is dense.
 #pragma once
-#include <vector>
-
-#include "solvers/flow.hpp"
-#include "solvers/lines.hpp"
-#include "solvers/semidual.hpp"
+#include "algorithms/network_simplex.hpp"
+#include "sparse/entropic_start.hpp"
+#include "sparse/line_dual.hpp"
+#include "sparse/options.hpp"
 
 namespace ot {
-
-// Loosely solved entropic transport: a start. Its bodies stand apart, as they alone of this file run
-// kernels written in solvers: those of a device are compiled by its own compiler only (instantiate.*).
-template <SlackBackend B>
-class EntropicStart : SemiDual<B> {
- public:
-  EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor);
-  // Potentials at reg, on the host, from those of the last call; returns the passes it took.
-  index run(double reg, double* phi, double* psi);
-
- private:
-  Buffer<double> rows_, cols_;
-  double last_ = 0;
-  index passes_ = 0;
-};
-
-template <SlackBackend B>
-EntropicStart<B>::EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
-    : SemiDual<B>(be, p, limits, monitor),
-      rows_(be.template buffer<double>(p.geo.n)),
-      cols_(be.template buffer<double>(p.geo.m)) {
-  this->phi_ = rows_.data();
-  this->psi_ = cols_.data();
-  be.write(p.geo.n, std::vector<double>(static_cast<std::size_t>(p.geo.n), NAN).data(), this->phi_);
-  be.write(p.geo.m, std::vector<double>(static_cast<std::size_t>(p.geo.m), 0.0).data(), this->psi_);
-}
-
-template <SlackBackend B>
-index EntropicStart<B>::run(double reg, double* phi, double* psi) {
-  if (last_ > 0) this->rescale(last_ / reg);
-  this->stage(reg, 1e-1, 10, Precision::f32);
-  last_ = reg;
-  this->be_.read(this->n_, this->phi_, phi);
-  this->be_.read(this->m_, this->psi_, psi);
-  const index before = passes_;
-  passes_ = this->clock_.n_iter;
-  return passes_ - before;
-}
-
-// The plan, by lines, and what is known about it. Costs are less the shift.
-struct SparsePlan {
-  Recycled<index> begin;
-  Recycled<std::int32_t> idx;
-  Recycled<double> val;
-  double value = 0;  // <C,T> + reg/2 |T|^2
-  double dual = 0;   // a lower bound of all plans with the entries allowed
-};
 
 template <SlackBackend B>
 class Quadratic {
  public:
-  // Lines are the rows of C, or its columns.
-  Quadratic(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows)
+  Quadratic(B& be, const Problem& p, const QuadraticOptions& o, const Monitor& monitor)
       : be_(be),
         p_(p),
-        limits_(limits),
+        limits_(o.limits),
         monitor_(monitor),
-        by_rows_(by_rows),
+        by_rows_(o.lines == Lines::rows),
+        warm_(o.warm),
         n_(p.geo.n),
         m_(p.geo.m),
         clock_(limits_, monitor_),
@@ -82,23 +34,22 @@ class Quadratic {
         spare_col_(m_) {
     be.read(n_, p.a, a_.data());
     be.read(m_, p.b, b_.data());
-    dual_.shape(by_rows ? n_ : m_, by_rows ? m_ : n_);
-    dual_.a = by_rows ? b_.data() : a_.data();
-    dual_.b = by_rows ? a_.data() : b_.data();
+    dual_.shape(by_rows_ ? n_ : m_, by_rows_ ? m_ : n_);
+    dual_.a = by_rows_ ? b_.data() : a_.data();
+    dual_.b = by_rows_ ? a_.data() : b_.data();
     dual_.reg = p.reg;
     dual_.kernels = {[this](const LineView& view, double* sums) { be_.lines(view, sums); },
                      [this](const LineSystem& system) { be_.line_step(system); }};
   }
 
-  // Potentials in cost units, vectors of the backend: the result, and the start where `warm`.
-  Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
-    descend(f, g, warm, limits_.tol);
+  SparseSolution solve(Potentials at) {
+    descend(at.rows, at.columns, warm_, limits_.tol);
     persist();
-    Outcome out;
+    SparseSolution out;
     out.error = dual_.error;
-    finish(f, g, out);
-    plan.dual = value(false);
-    take(dual_, plan);
+    finish(at.rows, at.columns, out);
+    out.dual = value(false);
+    take(dual_, out.plan);
     return out;
   }
 
@@ -132,15 +83,14 @@ class Quadratic {
   // polytope that minimises <C,T>, by the network simplex on all entries. It has the marginals, and at
   // most reg/2 more than the least value.
   void vertex() {
-    const auto at = [](index i) { return static_cast<std::size_t>(i); };
     margin_ = INFINITY;
     look();
     dual_.evaluate();
     Flow flow(dual_.others, dual_.lines, dual_.a, dual_.b);
     flow.arcs.resize(dual_.idx.size());
     for (index j = 0; j < dual_.lines; ++j)
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
-        flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j), dual_.cost[at(e)]};
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e)
+        flow.arcs[e] = {dual_.idx[e], static_cast<std::int32_t>(j), dual_.cost[e]};
     flow.start(dual_.t);
     flow.solve([this] { return stopped(); });
     if (flow.lack > 1e-12 || clock_.exhausted()) return dual_.evaluate();
@@ -187,7 +137,7 @@ class Quadratic {
   void thin() {
     const double margin = kAhead * dual_.moved();
     if (margin > margin_ - dual_.risen()) return;
-    const index all = static_cast<index>(dual_.idx.size()), some = dual_.within(margin);
+    const index all = dual_.idx.size(), some = dual_.within(margin);
     if (some > 3 * all / 4 || some < std::max(kLeast, kFew * (n_ + m_))) return;
     put();
     dual_.keep_within(margin);
@@ -206,7 +156,7 @@ class Quadratic {
       if (dual_.first_error > 2 * left) beyond = 1;  // what the candidates did not say was much
       left = dual_.error;
       // A wide margin saves looks, and costs little where candidates are few, or most of them tied anyway.
-      const index now = static_cast<index>(dual_.idx.size()), some = n_ + m_;
+      const index now = dual_.idx.size(), some = n_ + m_;
       if (wider) cheap = static_cast<double>(now) < 1.2 * static_cast<double>(before);
       wider = cheap || now < 8 * some || (now < std::min(64 * some, n_ * m_ / 16) && round % 2 == 1) ||
               (now < 256 * some && round > 4 && round % 4 == 3);
@@ -231,7 +181,7 @@ class Quadratic {
       dual_.damping = LineDual::kDamping;
       climb(std::max(tol, limits_.tol), 100);
       double moved = 0;
-      for (std::size_t e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
+      for (index e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
       const double factor = each(moved);
       if (factor == 0) break;
       thin();
@@ -350,19 +300,19 @@ class Quadratic {
     for (index i = 0; i < n_; ++i) low_row_[i] = f_[i] - row_level(i);
     for (index j = 0; j < m_; ++j) low_col_[j] = g_[j] - col_level(j);
   }
-  double row_level(index i) const { return by_rows_ ? dual_.level[static_cast<std::size_t>(i)] : 0; }
-  double col_level(index j) const { return by_rows_ ? 0 : dual_.level[static_cast<std::size_t>(j)]; }
+  double row_level(index i) const { return by_rows_ ? dual_.level[i] : 0; }
+  double col_level(index j) const { return by_rows_ ? 0 : dual_.level[j]; }
 
   // The potentials reached become the base of the candidates' ones; f and g share what only their sum fixes.
   void put() {
     const auto &rows = by_rows_ ? dual_.beta : dual_.alpha, &cols = by_rows_ ? dual_.alpha : dual_.beta;
     double sum_f = 0, sum_g = 0;
     for (index i = 0; i < n_; ++i) {
-      f_[i] += rows[static_cast<std::size_t>(i)];
+      f_[i] += rows[i];
       sum_f += a_[i] > 0 ? a_[i] * f_[i] : 0.0;
     }
     for (index j = 0; j < m_; ++j) {
-      g_[j] += cols[static_cast<std::size_t>(j)];
+      g_[j] += cols[j];
       sum_g += b_[j] > 0 ? b_[j] * g_[j] : 0.0;
     }
     const double shift = 0.5 * (sum_f - sum_g);
@@ -373,8 +323,8 @@ class Quadratic {
 
   void finish(double* f, double* g, Outcome& out) {
     const auto &rows = by_rows_ ? dual_.beta : dual_.alpha, &cols = by_rows_ ? dual_.alpha : dual_.beta;
-    for (index i = 0; i < n_; ++i) spare_row_[i] = f_[i] + rows[static_cast<std::size_t>(i)];
-    for (index j = 0; j < m_; ++j) spare_col_[j] = g_[j] + cols[static_cast<std::size_t>(j)];
+    for (index i = 0; i < n_; ++i) spare_row_[i] = f_[i] + rows[i];
+    for (index j = 0; j < m_; ++j) spare_col_[j] = g_[j] + cols[j];
     be_.write(n_, spare_row_.data(), f);
     be_.write(m_, spare_col_.data(), g);
     out.n_iter = clock_.n_iter;
@@ -395,8 +345,8 @@ class Quadratic {
     double sum = base(), square = 0;
     const auto& of = by_rows_ ? g_ : f_;
     for (index i = 0; i < from.others; ++i)
-      if (from.a[i] > 0) sum -= from.gradient[static_cast<std::size_t>(i)] * of[i];
-    for (std::size_t e = 0; e < from.t.size(); ++e) {
+      if (from.a[i] > 0) sum -= from.gradient[i] * of[i];
+    for (index e = 0; e < from.t.size(); ++e) {
       if (from.t[e] > 0) sum += from.cost[e] * from.t[e];
       square += from.t[e] * from.t[e];
     }
@@ -405,14 +355,13 @@ class Quadratic {
 
   // The error of a plan given.
   static void measure(LineDual& of) {
-    const auto at = [](index i) { return static_cast<std::size_t>(i); };
     double lines = 0;
     std::copy(of.a, of.a + of.others, of.gradient.begin());
     for (index j = 0; j < of.lines; ++j) {
       double sum = of.b[j];
-      for (index e = of.begin[at(j)]; e < of.begin[at(j + 1)]; ++e) {
-        sum -= of.t[at(e)];
-        of.gradient[at(of.idx[at(e)])] -= of.t[at(e)];
+      for (index e = of.begin[j]; e < of.begin[j + 1]; ++e) {
+        sum -= of.t[e];
+        of.gradient[of.idx[e]] -= of.t[e];
       }
       lines += std::fabs(sum);
     }
@@ -426,13 +375,12 @@ class Quadratic {
     plan.idx.clear();
     plan.val.clear();
     for (index j = 0; j < from.lines; ++j) {
-      for (auto e = static_cast<std::size_t>(from.begin[static_cast<std::size_t>(j)]);
-           e < static_cast<std::size_t>(from.begin[static_cast<std::size_t>(j) + 1]); ++e)
+      for (index e = from.begin[j]; e < from.begin[j + 1]; ++e)
         if (from.t[e] > 0) {
           plan.idx.push_back(from.idx[e]);
           plan.val.push_back(from.t[e]);
         }
-      plan.begin.push_back(static_cast<index>(plan.idx.size()));
+      plan.begin.push_back(plan.idx.size());
     }
     plan.value = primal(from);
   }
@@ -459,7 +407,7 @@ class Quadratic {
   const Problem& p_;
   const Limits limits_;
   const Monitor& monitor_;
-  const bool by_rows_;
+  const bool by_rows_, warm_;
   const index n_, m_;
   Clock clock_;
   LineDual dual_;

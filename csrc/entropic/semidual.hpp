@@ -10,8 +10,9 @@
 #include <cmath>
 #include <utility>
 
-#include "solvers/anderson.hpp"
-#include "solvers/problem.hpp"
+#include "algorithms/anderson.hpp"
+#include "core/backend.hpp"
+#include "entropic/options.hpp"
 
 namespace ot {
 
@@ -26,10 +27,13 @@ class SemiDual {
     double dead = 0;   // columns whose mass underflowed
   };
 
-  SemiDual(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
+  SemiDual(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, double rho_of_marginals = INFINITY,
+           bool symmetric = false)
       : be_(be),
         p_(p),
         limits_(limits),
+        relaxation_(rho_of_marginals),
+        symmetric_(symmetric),
         n_(p.geo.n),
         m_(p.geo.m),
         clock_(limits_, monitor),
@@ -73,7 +77,7 @@ class SemiDual {
   }
 
   // Relaxed marginals shorten every Sinkhorn step: psi = damp (psi + log(b/c)) (Chizat et al. 2018).
-  double damp(double reg) const { return std::isinf(p_.rho) ? 1 : p_.rho / (p_.rho + reg); }
+  double damp(double reg) const { return std::isinf(relaxation_) ? 1 : relaxation_ / (relaxation_ + reg); }
 
   // rho = log(b/c), the error, F, and the columns of mass below `floor`: one wait for the device.
   Value value(const double* psi, const double* phi, double reg, double floor = 0) {
@@ -85,7 +89,7 @@ class SemiDual {
     if (const double short_of = damp(reg); short_of < 1) return relaxed(psi, phi, short_of, floor);
     // psi, phi and psi + rho are three iterates of psi <- softmin(psi): the mean of the last two
     // converges where the alternation only shuttles (Feydy et al. 2019, section 3.1).
-    if (p_.symmetric)
+    if (symmetric_)
       be_.for_each(m_, [=] OT_HD(index j) { rho[j] = b[j] > 0 ? 0.5 * (phi[j] - psi[j] + rho[j]) : 0.0; });
     const auto s = be_.template sums<4>(std::max(n, m), [=] OT_HD(index k, double* s) {
       if (k < n) s[2] += a[k] > 0 ? a[k] * phi[k] : 0.0;
@@ -104,7 +108,7 @@ class SemiDual {
     const index n = n_, m = m_;
     double* rho = rho_.data();
     const double r = damp / (1 - damp);
-    const bool symmetric = p_.symmetric;
+    const bool symmetric = symmetric_;
     const auto s = be_.template sums<7>(std::max(n, m), [=] OT_HD(index k, double* s) {
       if (k < n && a[k] > 0) {
         s[4] -= r * a[k] * std::expm1(-phi[k] / r);
@@ -201,6 +205,8 @@ class SemiDual {
   B& be_;
   const Problem p_;
   const Limits limits_;
+  const double relaxation_;
+  const bool symmetric_;
   const index n_, m_;
   Clock clock_;
   Anderson<B> anderson_;

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
-#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -110,9 +109,5 @@ struct Recycling {
   void deallocate(T* data, std::size_t n) noexcept { Recycler::give(data, n * sizeof(T)); }
   friend bool operator==(Recycling, Recycling) { return true; }
 };
-
-// For what grows with the number of entries.
-template <class T>
-using Recycled = std::vector<T, Recycling<T>>;
 
 }  // namespace ot

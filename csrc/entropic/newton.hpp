@@ -8,7 +8,7 @@
 // always gains, takes over for one pass. Where too much would be kept, the stage is left to
 // accelerated Sinkhorn.
 #pragma once
-#include "solvers/sinkhorn.hpp"
+#include "entropic/sinkhorn.hpp"
 
 namespace ot {
 
@@ -39,10 +39,10 @@ class Newton : Sinkhorn<B> {
     set_up();
   }
 
-  Outcome solve(double* phi, double* psi) {
+  EntropicOutcome solve(double* phi, double* psi) {
     phi_ = phi;
     psi_ = psi;
-    Outcome out;
+    EntropicOutcome out;
     double reg = Base::first_reg(), previous = 0;
     clock_.reserve = 1;
     while (reg > 1.5 * p_.reg && !clock_.exhausted()) {
@@ -81,7 +81,7 @@ class Newton : Sinkhorn<B> {
   }
 
   // Sinkhorn from here on; where it stalls, Newton on as much of the plan as there is room for.
-  void give_way(Outcome& out) {
+  void give_way(EntropicOutcome& out) {
     out.newton = false;
     out.message = "the plan is not sparse: accelerated Sinkhorn";
     last_stage(out);

@@ -23,15 +23,15 @@
 #include <limits>
 #include <utility>
 
-#include "core/recycle.hpp"
+#include "core/array.hpp"
 #include "core/slack.hpp"
-#include "solvers/curvature.hpp"
+#include "sparse/line_system.hpp"
 
 namespace ot {
 
 class LineDual {
  public:
-  using Doubles = Recycled<double>;
+  using Doubles = Array<double>;
   using Stop = std::function<bool()>;
 
   LineKernels kernels;  // of the backend
@@ -39,8 +39,8 @@ class LineDual {
   const double *a = nullptr, *b = nullptr;  // masses of the others and of the lines
   index k = std::numeric_limits<index>::max();
   double reg = 1, sigma = 0;
-  Recycled<index> begin;       // (lines + 1)
-  Recycled<std::int32_t> idx;  // by entry: the other
+  Array<index> begin;          // (lines + 1)
+  Array<std::int32_t> idx;     // by entry: the other
   Doubles cost, t, centre;     // by entry; no centre: zeros
   Doubles alpha, beta, theta;  // (others), (lines), (lines)
   Doubles level;               // (lines) of the candidates: entries of slack up to level - margin are none
@@ -52,15 +52,15 @@ class LineDual {
   void shape(index line_count, index other_count) {
     lines = line_count;
     others = other_count;
-    begin.assign(at(lines + 1), 0);
-    for (Doubles* v : {&alpha, &gradient, &base_, &step_, &sums_, &last_alpha_}) v->assign(at(others), 0);
-    for (Doubles* v : {&beta, &theta, &level, &last_edge_}) v->assign(at(lines), 0);
-    for (auto* v : {&first_, &near_, &end_}) v->assign(at(lines), 0);
+    begin.assign(lines + 1, 0);
+    for (Doubles* v : {&alpha, &gradient, &base_, &step_, &sums_, &last_alpha_}) v->assign(others, 0);
+    for (Doubles* v : {&beta, &theta, &level, &last_edge_}) v->assign(lines, 0);
+    for (auto* v : {&first_, &near_, &end_}) v->assign(lines, 0);
   }
 
   // Levels at the last evaluation; with `positive`, zero.
   void find_level(bool positive) {
-    for (index j = 0; j < lines; ++j) level[at(j)] = positive ? 0.0 : level_of(j);
+    for (index j = 0; j < lines; ++j) level[j] = positive ? 0.0 : level_of(j);
   }
 
   // Takes new candidates by rows of C, at potentials f (rows) and g; rows are the lines, or the
@@ -69,23 +69,23 @@ class LineDual {
     auto &start = spare_begin_, &next = next_;
     auto& other = spare_idx_;
     auto& relative = spare_cost_;
-    start.assign(at(lines + 1), 0);
-    other.resize(at(c.nnz));
-    relative.resize(at(c.nnz));
+    start.assign(lines + 1, 0);
+    other.resize(c.nnz);
+    relative.resize(c.nnz);
     if (by_rows) {
       std::copy(c.begin.data(), c.begin.data() + lines + 1, start.begin());
       std::copy(c.idx.data(), c.idx.data() + c.nnz, other.begin());
       for (index i = 0; i < lines; ++i)
-        for (index e = c.begin[i]; e < c.begin[i + 1]; ++e) relative[at(e)] = c.cost[e] - f[i] - g[c.idx[e]];
+        for (index e = c.begin[i]; e < c.begin[i + 1]; ++e) relative[e] = c.cost[e] - f[i] - g[c.idx[e]];
     } else {
-      for (index e = 0; e < c.nnz; ++e) ++start[at(c.idx[e] + 1)];
-      for (index j = 0; j < lines; ++j) start[at(j + 1)] += start[at(j)];
+      for (index e = 0; e < c.nnz; ++e) ++start[c.idx[e] + 1];
+      for (index j = 0; j < lines; ++j) start[j + 1] += start[j];
       next.assign(start.begin(), start.end() - 1);
       for (index i = 0; i < others; ++i)
         for (index e = c.begin[i]; e < c.begin[i + 1]; ++e) {
-          const index j = c.idx[e], to = next[at(j)]++;
-          other[at(to)] = static_cast<std::int32_t>(i);
-          relative[at(to)] = c.cost[e] - f[i] - g[j];
+          const index j = c.idx[e], to = next[j]++;
+          other[to] = static_cast<std::int32_t>(i);
+          relative[to] = c.cost[e] - f[i] - g[j];
         }
     }
     if (sigma > 0) merge();
@@ -99,11 +99,10 @@ class LineDual {
   // How far potentials have risen, and levels fallen, since the last call.
   double moved() {
     double top = -INFINITY, most = -INFINITY;
-    for (std::size_t i = 0; i < at(others); ++i)
-      top = std::max(top, alpha[i] - std::exchange(last_alpha_[i], alpha[i]));
+    for (index i = 0; i < (others); ++i) top = std::max(top, alpha[i] - std::exchange(last_alpha_[i], alpha[i]));
     for (index j = 0; j < lines; ++j) {
-      const double edge = beta[at(j)] - level_of(j);
-      most = std::max(most, edge - std::exchange(last_edge_[at(j)], edge));
+      const double edge = beta[j] - level_of(j);
+      most = std::max(most, edge - std::exchange(last_edge_[j], edge));
     }
     return std::max(0.0, top + most);
   }
@@ -114,7 +113,7 @@ class LineDual {
     index count = 0;
     for (index j = 0; j < lines; j += stride) {
       const double least = level_of(j) - margin;
-      for (index e = begin[at(j)]; e < begin[at(j + 1)]; ++e) count += t[at(e)] > 0 || slack(j, e) > least;
+      for (index e = begin[j]; e < begin[j + 1]; ++e) count += t[e] > 0 || slack(j, e) > least;
     }
     return stride * count;
   }
@@ -124,23 +123,23 @@ class LineDual {
     find_level(false);
     index to = 0, e = 0;
     for (index j = 0; j < lines; ++j) {
-      for (; e < begin[at(j + 1)]; ++e) {
+      for (; e < begin[j + 1]; ++e) {
         const double s = slack(j, e);
-        if (!(t[at(e)] > 0 || s > level[at(j)] - margin)) continue;
-        idx[at(to)] = idx[at(e)];
-        cost[at(to)] = -s;
-        t[at(to)] = t[at(e)];
+        if (!(t[e] > 0 || s > level[j] - margin)) continue;
+        idx[to] = idx[e];
+        cost[to] = -s;
+        t[to] = t[e];
         ++to;
       }
-      begin[at(j + 1)] = to;
+      begin[j + 1] = to;
     }
-    for (auto* v : {&cost, &t}) v->resize(at(to));
-    idx.resize(at(to));
+    for (auto* v : {&cost, &t}) v->resize(to);
+    idx.resize(to);
     centre = t;
     rebase();
   }
 
-  double slack(index j, index e) const { return alpha[at(idx[at(e)])] + beta[at(j)] - cost[at(e)]; }
+  double slack(index j, index e) const { return alpha[idx[e]] + beta[j] - cost[e]; }
 
   // beta, theta, t and the gradient at alpha.
   void evaluate() {
@@ -168,27 +167,27 @@ class LineDual {
     const double top_alpha = rise(alpha);
     double total = 0, most = -INFINITY;
     for (index i = 0; i < others; ++i)
-      if (a[i] > 0) total += a[i] * alpha[at(i)];
+      if (a[i] > 0) total += a[i] * alpha[i];
     for (index j = 0; j < lines; ++j) {
       if (!(b[j] > 0)) continue;
       largest(j);
-      const double kth = order_.size() < at(k) ? -INFINITY : order_.back();
+      const double kth = order_.size() < (k) ? -INFINITY : order_.back();
       if (project && !order_.empty()) {  // of the sums of z + x that the first r make, the least x
         const double top = order_.front();
         double sum = 0, x = INFINITY;
-        for (std::size_t r = 0; r < order_.size(); ++r) {
+        for (index r = 0; r < order_.size(); ++r) {
           sum += order_[r] - top;
           x = std::min(x, (reg * b[j] - sum) / static_cast<double>(r + 1));
         }
-        beta[at(j)] = x - top;
+        beta[j] = x - top;
       }
       double square = 0;
       for (const double z : order_) {
-        const double s = std::max(0.0, z + beta[at(j)]);
+        const double s = std::max(0.0, z + beta[j]);
         square += s * (s / reg);  // costs of any scale: s alone may not be squared
       }
-      most = std::max(most, top_alpha + level[at(j)] - std::max(kth, -beta[at(j)]));
-      total += b[j] * beta[at(j)] - 0.5 * square;
+      most = std::max(most, top_alpha + level[j] - std::max(kth, -beta[j]));
+      total += b[j] * beta[j] - 0.5 * square;
     }
     if (beyond) *beyond = most;
     return total;
@@ -198,24 +197,23 @@ class LineDual {
   // other entry matters.
   double risen() const {
     double most = -INFINITY;
-    for (index j = 0; j < lines; ++j) most = std::max(most, beta[at(j)] - level_of(j) + level[at(j)]);
+    for (index j = 0; j < lines; ++j) most = std::max(most, beta[j] - level_of(j) + level[j]);
     return rise(alpha) + most;
   }
-  index positive(index j) const { return end_[at(j)] - first_[at(j)]; }
+  index positive(index j) const { return end_[j] - first_[j]; }
 
   static constexpr double kDamping = 1e-3, kBeyond = 8;
 
  private:
-  static constexpr std::size_t kInserted = 16;
-  static std::size_t at(index i) { return static_cast<std::size_t>(i); }
+  static constexpr index kInserted = 16;
 
   // order_: the k largest z = alpha - cost of a line, falling unless there is no bound.
   void largest(index j) {
-    const index first = begin[at(j)], end = begin[at(j + 1)];
-    const std::size_t most = at(std::min(k, end - first));
-    const auto z = [this](index e) { return alpha[at(idx[at(e)])] - cost[at(e)]; };
+    const index first = begin[j], end = begin[j + 1];
+    const index most = std::min(k, end - first);
+    const auto z = [this](index e) { return alpha[idx[e]] - cost[e]; };
     order_.clear();
-    if (most > kInserted || most == at(end - first)) {
+    if (most > kInserted || most == end - first) {
       for (index e = first; e < end; ++e) order_.push_back(z(e));
       if (k < std::numeric_limits<index>::max())
         std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
@@ -227,7 +225,7 @@ class LineDual {
       const double v = z(e);
       if (order_.size() < most) order_.push_back(v);
       else if (!(v > order_.back())) continue;
-      std::size_t r = order_.size() - 1;
+      index r = order_.size() - 1;
       for (; r > 0 && order_[r - 1] < v; --r) order_[r] = order_[r - 1];
       order_[r] = v;
     }
@@ -235,20 +233,20 @@ class LineDual {
 
   // The potentials reached become zero.
   void rebase() {
-    for (std::size_t i = 0; i < at(others); ++i) last_alpha_[i] -= std::exchange(alpha[i], 0.0);
-    for (std::size_t j = 0; j < at(lines); ++j) last_edge_[j] -= std::exchange(beta[j], 0.0);
+    for (index i = 0; i < (others); ++i) last_alpha_[i] -= std::exchange(alpha[i], 0.0);
+    for (index j = 0; j < (lines); ++j) last_edge_[j] -= std::exchange(beta[j], 0.0);
   }
 
   // Rounding can leave an entry at the tie where there is none: then k others are above it.
   double level_of(index j) const {
     if (positive(j) < k) return 0;
-    const index near = near_[at(j)], end = end_[at(j)];
-    if (end - near < k) return theta[at(j)];
+    const index near = near_[j], end = end_[j];
+    if (end - near < k) return theta[j];
     return reg * *std::min_element(val_.begin() + near, val_.begin() + end);
   }
 
   LineView view() {
-    positive_.resize(idx.size() + at(LineView::kPad * lines));
+    positive_.resize(idx.size() + LineView::kPad * lines);
     z_.resize(positive_.size());
     val_.resize(positive_.size());
     return {lines,
@@ -277,7 +275,7 @@ class LineDual {
     shifted_.clear();
     if (!(sigma > 0) || centre.empty()) return;
     shifted_.resize(cost.size());
-    for (std::size_t e = 0; e < cost.size(); ++e) shifted_[e] = cost[e] - sigma * centre[e];
+    for (index e = 0; e < cost.size(); ++e) shifted_[e] = cost[e] - sigma * centre[e];
   }
 
   // beta, theta and the gradient at alpha.
@@ -285,8 +283,8 @@ class LineDual {
     kernels.lines(view(), sums_.data());
     error = 0;
     for (index i = 0; i < others; ++i) {
-      gradient[at(i)] = a[i] > 0 ? a[i] - sums_[at(i)] : 0.0;
-      error += std::fabs(gradient[at(i)]);
+      gradient[i] = a[i] > 0 ? a[i] - sums_[i] : 0.0;
+      error += std::fabs(gradient[i]);
     }
   }
 
@@ -302,7 +300,7 @@ class LineDual {
       if (!(far > reach)) continue;
       while (far > beyond * reach && tau > 1e-9) {  // too far to come back from
         tau *= std::max(0.1, std::min(2.0, 0.9 * beyond) * reach / far);
-        for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
+        for (index i = 0; i < (others); ++i) alpha[i] = base_[i] + tau * step_[i];
         differentiate();
         far = risen();
       }
@@ -321,12 +319,12 @@ class LineDual {
   void merge() {
     bool lacking = false;
     merged_centre_.resize(spare_idx_.size());
-    held_.assign(at(others), 0);
+    held_.assign(others, 0);
     for (index j = 0; j < lines; ++j) {
-      for (index o = begin[at(j)]; o < begin[at(j + 1)]; ++o) held_[at(idx[at(o)])] = centre[at(o)];
-      for (index e = spare_begin_[at(j)]; e < spare_begin_[at(j + 1)]; ++e)
-        merged_centre_[at(e)] = std::exchange(held_[at(spare_idx_[at(e)])], 0.0);
-      for (index o = begin[at(j)]; o < begin[at(j + 1)]; ++o) lacking |= std::exchange(held_[at(idx[at(o)])], 0.0) > 0;
+      for (index o = begin[j]; o < begin[j + 1]; ++o) held_[idx[o]] = centre[o];
+      for (index e = spare_begin_[j]; e < spare_begin_[j + 1]; ++e)
+        merged_centre_[e] = std::exchange(held_[spare_idx_[e]], 0.0);
+      for (index o = begin[j]; o < begin[j + 1]; ++o) lacking |= std::exchange(held_[idx[o]], 0.0) > 0;
     }
     if (lacking) join();
     centre.swap(merged_centre_);
@@ -334,7 +332,7 @@ class LineDual {
 
   void join() {
     auto &start = merged_begin_, &from = spare_begin_;
-    start.resize(at(lines + 1));
+    start.resize(lines + 1);
     merged_idx_.clear();
     merged_cost_.clear();
     merged_centre_.clear();
@@ -344,22 +342,22 @@ class LineDual {
       merged_centre_.push_back(held);
     };
     for (index j = 0; j < lines; ++j) {
-      start[at(j)] = static_cast<index>(merged_idx_.size());
-      index o = begin[at(j)];
+      start[j] = merged_idx_.size();
+      index o = begin[j];
       const auto keep_until = [&](std::int32_t end) {
-        for (; o < begin[at(j + 1)] && idx[at(o)] < end; ++o)
-          if (centre[at(o)] > 0) push(idx[at(o)], cost[at(o)] - alpha[at(idx[at(o)])] - beta[at(j)], centre[at(o)]);
+        for (; o < begin[j + 1] && idx[o] < end; ++o)
+          if (centre[o] > 0) push(idx[o], cost[o] - alpha[idx[o]] - beta[j], centre[o]);
       };
-      for (index e = from[at(j)]; e < from[at(j + 1)]; ++e) {
-        const std::int32_t i = spare_idx_[at(e)];
+      for (index e = from[j]; e < from[j + 1]; ++e) {
+        const std::int32_t i = spare_idx_[e];
         keep_until(i);
-        const bool same = o < begin[at(j + 1)] && idx[at(o)] == i;
-        push(i, spare_cost_[at(e)], same ? centre[at(o)] : 0.0);
+        const bool same = o < begin[j + 1] && idx[o] == i;
+        push(i, spare_cost_[e], same ? centre[o] : 0.0);
         o += same;
       }
       keep_until(std::numeric_limits<std::int32_t>::max());
     }
-    start[at(lines)] = static_cast<index>(merged_idx_.size());
+    start[lines] = merged_idx_.size();
     from.swap(start);
     spare_idx_.swap(merged_idx_);
     spare_cost_.swap(merged_cost_);
@@ -370,14 +368,14 @@ class LineDual {
     curvature_.build(view(), damping / (reg + sigma));
     curvature_.solve(kernels.step, gradient, step_);
     double slope = 0, mean = 0, mass = 0;
-    for (std::size_t i = 0; i < at(others); ++i) {
+    for (index i = 0; i < (others); ++i) {
       step_[i] = std::min(clip, std::max(-clip, step_[i]));
       slope += gradient[i] * step_[i];
       mean += a[i] * step_[i];
       mass += a[i];
     }
     // beta takes back what all of alpha rise by, but for its digits.
-    for (std::size_t i = 0; i < at(others); ++i)
+    for (index i = 0; i < (others); ++i)
       if (a[i] > 0) step_[i] -= mean / mass;
     return slope;
   }
@@ -387,9 +385,9 @@ class LineDual {
     double low = 0, high = 1, tau = 1, at_low = slope, at_high = 0;
     for (int round = 0; round < 30; ++round) {
       double d = 0;
-      for (std::size_t i = 0; i < at(others); ++i) alpha[i] = base_[i] + tau * step_[i];
+      for (index i = 0; i < (others); ++i) alpha[i] = base_[i] + tau * step_[i];
       differentiate();
-      for (std::size_t i = 0; i < at(others); ++i) d += gradient[i] * step_[i];
+      for (index i = 0; i < (others); ++i) d += gradient[i] * step_[i];
       if (std::fabs(d) <= 0.3 * slope || (d > 0 && tau == 1)) break;
       if (d > 0) {
         low = tau;
@@ -406,11 +404,11 @@ class LineDual {
 
   LineCurvature curvature_;
   Doubles shifted_, z_, val_, order_, base_, step_, sums_, last_alpha_, last_edge_;
-  Recycled<std::int32_t> positive_;     // others of positive entries, line by line
-  Recycled<index> first_, near_, end_;  // (lines) where they begin and end
+  Array<std::int32_t> positive_;     // others of positive entries, line by line
+  Array<index> first_, near_, end_;  // (lines) where they begin and end
   // New candidates, before they replace the old ones.
-  Recycled<index> spare_begin_, next_, merged_begin_;
-  Recycled<std::int32_t> spare_idx_, merged_idx_;
+  Array<index> spare_begin_, next_, merged_begin_;
+  Array<std::int32_t> spare_idx_, merged_idx_;
   Doubles spare_cost_, merged_cost_, merged_centre_, held_;
 };
 

@@ -1,36 +1,45 @@
-// What every entropic solver is given, and what it leaves behind.
+// What limits a solve, what it reports on the way and in the end, and how it is interrupted.
 #pragma once
 #include <chrono>
-#include <cmath>
+#include <exception>
+#include <functional>
 
-#include "core/backend.hpp"
+#include "core/types.hpp"
 
 namespace ot {
 
-// Masses sum to 1. Pointers are device pointers of the backend.
-struct Problem {
-  Geometry geo;
-  const double* a = nullptr;  // (n)
-  const double* b = nullptr;  // (m)
-  double reg = 0;
-  double range = 0;        // an upper bound of max C - min C over allowed pairs
-  double rho = INFINITY;   // marginals relaxed by rho KL(P1 | a) + rho KL(P'1 | b); masses are then any
-  bool symmetric = false;  // C = C', a = b: one potential, phi = psi
+enum class Status { converged, max_iter, time_limit, stalled };
+
+// Thrown out of a pass when the caller's poll asks to stop (Ctrl-C).
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "interrupted"; }
+};
+
+// One line of the history, written after every pass.
+struct Progress {
+  index n_iter;
+  double reg, error, dual_value, elapsed;
+};
+
+// How the outside world looks into a solve. `poll` is called on the caller's thread only, at most
+// every few milliseconds; true means stop.
+struct Monitor {
+  std::function<bool()> poll;
+  std::function<void(const Progress&)> report;
 };
 
 struct Limits {
-  double tol = 1e-9;  // on |P'1 - b|_1; rows are exact after every pass
+  double tol = 1e-9;  // on the L1 error of the marginals of a plan of mass 1
   index max_iter = 100000;
   double time_limit = 0;  // seconds, 0 for none
 };
 
-// Potentials are phi = f/reg and psi = g/reg, in and out; NaN in phi where nothing is known.
+// How a solve ended.
 struct Outcome {
   Status status = Status::max_iter;
   index n_iter = 0;  // passes over C or over a stored kernel
   double error = 1;
-  double dual = 0;      // the dual value of (phi, psi), in units of cost
-  bool newton = false;  // whether Newton's method ended it, where it was asked for
+  double dual = 0;  // the value of the dual, in units of cost
   const char* message = "";
 };
 

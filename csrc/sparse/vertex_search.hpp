@@ -12,18 +12,18 @@
 #include <cstdint>
 #include <utility>
 
-#include "solvers/flow.hpp"
+#include "algorithms/network_simplex.hpp"
 
 namespace ot {
 
 class Exchange : public Flow {
  public:
   // Arcs lie by columns, column j from begin[j]; their costs are those of the objective.
-  Exchange(index n, index m, const double* a, const double* b, index k, double reg, const Recycled<index>& begin)
+  Exchange(index n, index m, const double* a, const double* b, index k, double reg, const Array<index>& begin)
       : Flow(n, m, a, b), k_(k), reg_(reg), begin_(begin), noise_(kNoise) {
-    seen_.resize(at(nodes_));
-    degree_.resize(at(m));
-    cost_.assign(at(n), INFINITY);
+    seen_.resize(nodes_);
+    degree_.resize(m);
+    cost_.assign(n, INFINITY);
     for (double& v : noise_) v = -std::log(-std::log((draw() + 0.5) / 4294967296.0));  // Gumbel
   }
 
@@ -43,7 +43,7 @@ class Exchange : public Flow {
       if (!found) break;
       hold();
     }
-    if (tries > 1 && pack(Recycled<char>(at(root_ - n_), 1)) && anneal(0, unit, INFINITY, poll)) hold();
+    if (tries > 1 && pack(Array<char>(root_ - n_, 1)) && anneal(0, unit, INFINITY, poll)) hold();
     return !x.empty();
   }
 
@@ -85,21 +85,21 @@ class Exchange : public Flow {
   // anew by pack(), of as few columns as do.
   bool mend() {
     const index columns = root_ - n_;
-    Recycled<index> ball;
-    Recycled<char> in;
+    Array<index> ball;
+    Array<char> in;
     while (excess_ > 0) {
       index worst = 0;
       for (index j = 0; j < columns; ++j)
-        if (degree_[at(j)] > degree_[at(worst)]) worst = j;
+        if (degree_[j] > degree_[worst]) worst = j;
       around(worst, ball);
       const index before = excess_;
       for (index size = 2;; size *= 2) {
-        const index count = std::min(size, static_cast<index>(ball.size()));
-        in.assign(at(columns), 0);
-        for (index r = 0; r < count; ++r) in[at(ball[at(r)])] = 1;
+        const index count = std::min(size, ball.size());
+        in.assign(columns, 0);
+        for (index r = 0; r < count; ++r) in[ball[r]] = 1;
         if (pack(in)) break;
-        if (size < static_cast<index>(ball.size())) continue;
-        in.assign(at(columns), 1);
+        if (size < ball.size()) continue;
+        in.assign(columns, 1);
         if (!pack(in)) return false;
         break;
       }
@@ -112,35 +112,34 @@ class Exchange : public Flow {
   // Costs aside, for the columns chosen: the heaviest takes the least rows that can fill it, all but the
   // last one whole. This leaves fewer rows for fewer columns, and ends with a plan wherever there are
   // c (k - 1) + 1 rows for c columns at most, and the masses are not too uneven.
-  bool pack(const Recycled<char>& chosen) {
+  bool pack(const Array<char>& chosen) {
     const double dust = 1e-13;
     held_.assign(a_, a_ + n_);
     kept_.clear();
     for (index v = 0; v < root_; ++v)
-      if (tree_[at(v)].parent >= 0 && tree_[at(v)].arc >= 0 && tree_[at(v)].flow > 0 &&
-          !chosen[at(arcs[at(tree_[at(v)].arc)].col)]) {
-        held_[at(arcs[at(tree_[at(v)].arc)].row)] -= tree_[at(v)].flow;
-        kept_.emplace_back(tree_[at(v)].arc, tree_[at(v)].flow);
+      if (tree_[v].parent >= 0 && tree_[v].arc >= 0 && tree_[v].flow > 0 && !chosen[arcs[tree_[v].arc].col]) {
+        held_[arcs[tree_[v].arc].row] -= tree_[v].flow;
+        kept_.emplace_back(tree_[v].arc, tree_[v].flow);
       }
-    Recycled<std::pair<double, index>> rows, columns;
+    Array<std::pair<double, index>> rows, columns;
     for (index i = 0; i < n_; ++i)
-      if (held_[at(i)] > dust) rows.emplace_back(held_[at(i)], i);
+      if (held_[i] > dust) rows.emplace_back(held_[i], i);
     for (index j = 0; j < root_ - n_; ++j)
-      if (b_[j] > 0 && chosen[at(j)]) columns.emplace_back(b_[j], j);
+      if (b_[j] > 0 && chosen[j]) columns.emplace_back(b_[j], j);
     std::sort(rows.begin(), rows.end());
     std::sort(columns.rbegin(), columns.rend());
     for (auto [mass, j] : columns) {
-      const index count = static_cast<index>(rows.size());
+      const index count = rows.size();
       index first = 0, last = 0;  // rows [first, last) fill the column
       double sum = 0;
       while (sum < mass - dust && last < count) {
-        sum += rows[at(last++)].first;
-        if (last - first > k_) sum -= rows[at(first++)].first;
+        sum += rows[last++].first;
+        if (last - first > k_) sum -= rows[first++].first;
       }
       if (sum < mass - dust) return false;
       double left = mass;
       for (index r = first; r < last; ++r) {
-        auto& [held, i] = rows[at(r)];
+        auto& [held, i] = rows[r];
         const double part = std::min(held, left);
         const index e = entry(i, j);
         if (e < 0) return false;
@@ -163,12 +162,12 @@ class Exchange : public Flow {
     look();
     double sum = 0;
     for (index j = 0; j < root_ - n_; ++j) {
-      if (tree_[at(n_ + j)].parent < 0) continue;
+      if (tree_[n_ + j].parent < 0) continue;
       held_.clear();
-      for (index e = begin_[at(j)]; e < begin_[at(j) + 1]; ++e)
-        held_.push_back(arcs[at(e)].cost - tree_[at(arcs[at(e)].row)].potential - tree_[at(n_ + j)].potential);
+      for (index e = begin_[j]; e < begin_[(j) + 1]; ++e)
+        held_.push_back(arcs[e].cost - tree_[arcs[e].row].potential - tree_[n_ + j].potential);
       if (held_.empty()) continue;
-      const auto rank = std::min<std::size_t>(3, held_.size() - 1);
+      const auto rank = std::min<index>(3, held_.size() - 1);
       std::nth_element(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(rank), held_.end());
       sum += b_[j] * std::max(0.0, held_[rank]);
     }
@@ -184,18 +183,18 @@ class Exchange : public Flow {
     while (!stack_.empty()) {
       const index v = stack_.back();
       stack_.pop_back();
-      for (index w = tree_[at(v)].child; w >= 0; w = tree_[at(w)].after) {
+      for (index w = tree_[v].child; w >= 0; w = tree_[w].after) {
         stack_.push_back(w);
-        const double flow = tree_[at(w)].flow;
+        const double flow = tree_[w].flow;
         order_.push_back({static_cast<std::int32_t>(w), static_cast<std::int32_t>(v), flow});
         if (v == root_) {
-          tree_[at(w)].potential = 0;
+          tree_[w].potential = 0;
           continue;
         }
-        const Arc& arc = arcs[at(tree_[at(w)].arc)];
-        tree_[at(w)].potential = arc.cost + reg_ * flow - tree_[at(v)].potential;
+        const Arc& arc = arcs[tree_[w].arc];
+        tree_[w].potential = arc.cost + reg_ * flow - tree_[v].potential;
         objective_ += flow * (arc.cost + 0.5 * reg_ * flow);
-        degree_[at(arc.col)] += flow > 0;
+        degree_[arc.col] += flow > 0;
       }
     }
     excess_ = 0;
@@ -204,61 +203,61 @@ class Exchange : public Flow {
 
   index entry(index i, index j) const {
     const auto before = [](const Arc& arc, index row) { return arc.row < row; };
-    const auto end = arcs.begin() + begin_[at(j) + 1];
-    const auto found = std::lower_bound(arcs.begin() + begin_[at(j)], end, i, before);
+    const auto end = arcs.begin() + begin_[(j) + 1];
+    const auto found = std::lower_bound(arcs.begin() + begin_[j], end, i, before);
     return found != end && found->row == i ? found - arcs.begin() : -1;
   }
 
   // Columns in the order of their distance from j in the tree.
-  void around(index j, Recycled<index>& ball) {
+  void around(index j, Array<index>& ball) {
     ball.clear();
-    Recycled<char> met(at(nodes_), 0);
+    Array<char> met(nodes_, 0);
     path_.assign(1, n_ + j);
-    met[at(n_ + j)] = 1;
-    for (std::size_t r = 0; r < path_.size(); ++r) {
+    met[n_ + j] = 1;
+    for (index r = 0; r < path_.size(); ++r) {
       const index v = path_[r];
       if (v >= n_) ball.push_back(v - n_);
       const auto meet = [&](index w, index lower) {
-        if (w == root_ || met[at(w)] || !(tree_[at(lower)].flow > 0)) return;
-        met[at(w)] = 1;
+        if (w == root_ || met[w] || !(tree_[lower].flow > 0)) return;
+        met[w] = 1;
         path_.push_back(w);
       };
-      meet(tree_[at(v)].parent, v);
-      for (index w = tree_[at(v)].child; w >= 0; w = tree_[at(w)].after) meet(w, w);
+      meet(tree_[v].parent, v);
+      for (index w = tree_[v].child; w >= 0; w = tree_[w].after) meet(w, w);
     }
   }
 
   // The tree of a forest of entries, kept_.
   void plant() {
-    Recycled<index> first(at(nodes_ + 1), 0), to(2 * kept_.size());
+    Array<index> first(nodes_ + 1, 0), to(2 * kept_.size());
     for (const auto& [e, flow] : kept_) {
-      ++first[at(arcs[at(e)].row + 1)];
-      ++first[at(n_ + arcs[at(e)].col + 1)];
+      ++first[arcs[e].row + 1];
+      ++first[n_ + arcs[e].col + 1];
     }
-    for (index v = 0; v < nodes_; ++v) first[at(v + 1)] += first[at(v)];
+    for (index v = 0; v < nodes_; ++v) first[v + 1] += first[v];
     auto next = first;
-    for (std::size_t r = 0; r < kept_.size(); ++r) {
-      to[at(next[at(arcs[at(kept_[r].first)].row)]++)] = static_cast<index>(r);
-      to[at(next[at(n_ + arcs[at(kept_[r].first)].col)]++)] = static_cast<index>(r);
+    for (index r = 0; r < kept_.size(); ++r) {
+      to[next[arcs[kept_[r].first].row]++] = r;
+      to[next[n_ + arcs[kept_[r].first].col]++] = r;
     }
-    tree_.assign(at(nodes_), {});
-    tree_[at(root_)].depth = 0;
+    tree_.assign(nodes_, {});
+    tree_[root_].depth = 0;
     for (index top = 0; top < root_; ++top) {
-      if (tree_[at(top)].parent >= 0 || !((top < n_ ? a_[top] : b_[top - n_]) > 0)) continue;
+      if (tree_[top].parent >= 0 || !((top < n_ ? a_[top] : b_[top - n_]) > 0)) continue;
       hang(top, root_);
-      tree_[at(top)].depth = 1;
+      tree_[top].depth = 1;
       stack_.assign(1, top);
       while (!stack_.empty()) {
         const index v = stack_.back();
         stack_.pop_back();
-        for (index q = first[at(v)]; q < first[at(v + 1)]; ++q) {
-          const auto& [e, flow] = kept_[at(to[at(q)])];
-          const index w = v < n_ ? n_ + arcs[at(e)].col : static_cast<index>(arcs[at(e)].row);
-          if (tree_[at(w)].parent >= 0) continue;
+        for (index q = first[v]; q < first[v + 1]; ++q) {
+          const auto& [e, flow] = kept_[to[q]];
+          const index w = v < n_ ? n_ + arcs[e].col : static_cast<index>(arcs[e].row);
+          if (tree_[w].parent >= 0) continue;
           hang(w, v);
-          tree_[at(w)].depth = tree_[at(v)].depth + 1;
-          tree_[at(w)].arc = e;
-          tree_[at(w)].flow = flow;
+          tree_[w].depth = tree_[v].depth + 1;
+          tree_[w].arc = e;
+          tree_[w].flow = flow;
           stack_.push_back(w);
         }
       }
@@ -268,17 +267,17 @@ class Exchange : public Flow {
   // A pivot into column j, or none.
   bool step(index j, double price) {
     const index from = n_ + j;
-    if (tree_[at(from)].parent < 0) return false;
-    for (index e = begin_[at(j)]; e < begin_[at(j) + 1]; ++e) cost_[at(arcs[at(e)].row)] = arcs[at(e)].cost;
+    if (tree_[from].parent < 0) return false;
+    for (index e = begin_[j]; e < begin_[(j) + 1]; ++e) cost_[arcs[e].row] = arcs[e].cost;
     double least = heat_ > 0 ? heat_ * gumbel() : 1e-9 * std::fabs(objective_) / static_cast<double>(root_ - n_);
     least = -least;
     index best = -1;
-    const bool full = degree_[at(j)] >= k_;
+    const bool full = degree_[j] >= k_;
     const auto weigh = [&](index i, const Seen& s) {
-      if (!(s.room > 0 && s.steps > 1 && cost_[at(i)] < INFINITY)) return;
-      const double reduced = cost_[at(i)] - tree_[at(i)].potential - tree_[at(from)].potential;
+      if (!(s.room > 0 && s.steps > 1 && cost_[i] < INFINITY)) return;
+      const double reduced = cost_[i] - tree_[i].potential - tree_[from].potential;
       double change = s.room * (reduced + 0.5 * reg_ * s.room * static_cast<double>(s.steps + 1));
-      const int more = s.column == from ? 0 : full - (degree_[at(s.column - n_)] > k_);
+      const int more = s.column == from ? 0 : full - (degree_[s.column - n_] > k_);
       if (more != 0) change += price * more;
       if (heat_ > 0) change -= heat_ * gumbel();
       if (change < least) {
@@ -287,16 +286,16 @@ class Exchange : public Flow {
       }
     };
     // Every other entry on the way from j shrinks: those that lead from a column to a row.
-    seen_[at(from)] = {INFINITY, -1, 0};
+    seen_[from] = {INFINITY, -1, 0};
     path_.assign(1, from);
-    for (index v = from, u = tree_[at(v)].parent; u != root_; v = u, u = tree_[at(v)].parent) {
-      Seen s = seen_[at(v)];
+    for (index v = from, u = tree_[v].parent; u != root_; v = u, u = tree_[v].parent) {
+      Seen s = seen_[v];
       ++s.steps;
-      if (u < n_ && tree_[at(v)].flow < s.room) {
-        s.room = tree_[at(v)].flow;
+      if (u < n_ && tree_[v].flow < s.room) {
+        s.room = tree_[v].flow;
         s.column = static_cast<std::int32_t>(v);
       }
-      seen_[at(u)] = s;
+      seen_[u] = s;
       path_.push_back(u);
       if (u < n_) weigh(u, s);
     }
@@ -307,25 +306,25 @@ class Exchange : public Flow {
         continue;
       }
       if (visit.above == root_) {
-        seen_[at(w)] = {0, -1, 0};
+        seen_[w] = {0, -1, 0};
         continue;
       }
-      Seen s = seen_[at(visit.above)];
+      Seen s = seen_[visit.above];
       ++s.steps;
       if (w < n_ && visit.flow < s.room) {
         s.room = visit.flow;
         s.column = visit.above;
       }
-      seen_[at(w)] = s;
+      seen_[w] = s;
       if (w < n_) weigh(w, s);
     }
     index entering = -1;
-    for (index e = begin_[at(j)]; e < begin_[at(j) + 1]; ++e) {
-      cost_[at(arcs[at(e)].row)] = INFINITY;
-      if (arcs[at(e)].row == best) entering = e;
+    for (index e = begin_[j]; e < begin_[(j) + 1]; ++e) {
+      cost_[arcs[e].row] = INFINITY;
+      if (arcs[e].row == best) entering = e;
     }
     if (entering < 0) return false;
-    if (!pivot(entering, arcs[at(entering)].cost - tree_[at(best)].potential - tree_[at(from)].potential)) return false;
+    if (!pivot(entering, arcs[entering].cost - tree_[best].potential - tree_[from].potential)) return false;
     look();
     return true;
   }
@@ -346,16 +345,16 @@ class Exchange : public Flow {
   static constexpr int kNoiseBits = 10, kNoise = 1 << kNoiseBits;
   const index k_;
   const double reg_;
-  const Recycled<index>& begin_;
+  const Array<index>& begin_;
   std::uint32_t state_ = 1;
   double heat_ = 0, objective_ = 0, held_objective_ = 0;
   index excess_ = 0;
-  Recycled<double> noise_, cost_;
-  Recycled<Visit> order_;
-  Recycled<Seen> seen_;
-  Recycled<index> degree_, path_;
-  Recycled<double> held_;
-  Recycled<std::pair<index, double>> kept_;  // entries and their flow
+  Array<double> noise_, cost_;
+  Array<Visit> order_;
+  Array<Seen> seen_;
+  Array<index> degree_, path_;
+  Array<double> held_;
+  Array<std::pair<index, double>> kept_;  // entries and their flow
 };
 
 }  // namespace ot

@@ -10,8 +10,8 @@
 // 4. Quadratic transport on that support, and better entries into the places that fall free: every
 //    round has a plan with the marginals and a lower objective.
 #pragma once
-#include "solvers/exchange.hpp"
-#include "solvers/quadratic.hpp"
+#include "sparse/quadratic.hpp"
+#include "sparse/vertex_search.hpp"
 
 namespace ot {
 
@@ -21,16 +21,17 @@ class SparsityConstrained : Quadratic<B> {
   using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_,
       Base::look, Base::m_, Base::measure;
   using Base::margin_, Base::n_, Base::narrow, Base::p_, Base::persist, Base::primal, Base::proximal, Base::stopped,
-      Base::take, Base::value;
+      Base::take, Base::value, Base::warm_;
 
  public:
-  SparsityConstrained(B& be, const Problem& p, const Limits& limits, const Monitor& monitor, bool by_rows, index k,
-                      bool semi_dual)
-      : Base(be, p, limits, monitor, by_rows), k_(k), semi_dual_(semi_dual) {}
+  SparsityConstrained(B& be, const Problem& p, const CardinalityOptions& o, const Monitor& monitor)
+      : Base(be, p, o, monitor), k_(o.max_nz), semi_dual_(o.semi_dual) {}
 
-  Outcome solve(double* f, double* g, bool warm, SparsePlan& plan) {
-    Outcome out;
-    const double quadratic = descend(f, g, warm, std::max(limits_.tol, 1e-2));
+  SparseSolution solve(Potentials at) {
+    double *f = at.rows, *g = at.columns;
+    SparseSolution out;
+    SparsePlan& plan = out.plan;
+    const double quadratic = descend(f, g, warm_, std::max(limits_.tol, 1e-2));
     if (longest() > k_ && longest() <= 2 * k_) climb(std::max(limits_.tol, 1e-4), 200);
     if (longest() <= k_) {
       climb(limits_.tol, 200);
@@ -38,7 +39,7 @@ class SparsityConstrained : Quadratic<B> {
     }
     if (longest() <= k_) {
       out.error = dual_.error;
-      plan.dual = value(false);
+      out.dual = value(false);
       take(dual_, plan);
       finish(f, g, out);
       return out;
@@ -48,11 +49,11 @@ class SparsityConstrained : Quadratic<B> {
     maximise(quadratic);
     auto beta = dual_.beta;
     double beyond = 0;
-    plan.dual = value(semi_dual_, &beyond);
+    out.dual = value(semi_dual_, &beyond);
     if (beyond > margin_) {  // other entries may lower it
       dual_.beta = beta;
       look_at_positive();
-      plan.dual = value(false);
+      out.dual = value(false);
       beta = dual_.beta;
     }
     finish(f, g, out);
@@ -63,13 +64,13 @@ class SparsityConstrained : Quadratic<B> {
       found = price_out(kPricing / 2);
       all = true;
     }
-    improve(found, plan.dual);
+    improve(found, out.dual);
     take(held_, plan);
     out.error = held_.error;
-    if (!(found && plan.value - plan.dual <= kWide * std::fabs(plan.value)) && n_ * m_ <= kAll && !stopped()) {
+    if (!(found && plan.value - out.dual <= kWide * std::fabs(plan.value)) && n_ * m_ <= kAll && !stopped()) {
       if (!all) look_at_all();
       if (rearrange()) {
-        improve(true, plan.dual);
+        improve(true, out.dual);
         if (!found || primal(held_) < plan.value) {
           take(held_, plan);
           out.error = held_.error;
@@ -84,13 +85,11 @@ class SparsityConstrained : Quadratic<B> {
   }
 
  private:
-  static std::size_t at(index i) { return static_cast<std::size_t>(i); }
-
   index longest() const {
     index most = 0;
     for (index j = 0; j < dual_.lines; ++j) {
       index count = 0;
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) count += dual_.t[at(e)] > 0;
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e) count += dual_.t[e] > 0;
       most = std::max(most, count);
     }
     return most;
@@ -124,9 +123,9 @@ class SparsityConstrained : Quadratic<B> {
 
   // keep_: a support with at most k entries a line that carries a plan, and that plan in flow_.
   bool price_out(int rounds) {
-    const index count = static_cast<index>(dual_.idx.size());
+    const index count = dual_.idx.size();
     Flow flow(dual_.others, dual_.lines, dual_.a, dual_.b);
-    flow.arcs.resize(at(count));
+    flow.arcs.resize(count);
     largest();
     double mean = 0;
     index active = 0;
@@ -134,8 +133,7 @@ class SparsityConstrained : Quadratic<B> {
     mean = p_.reg / static_cast<double>(std::max<index>(1, active));
     each([&](index j, index e) {
       const double s = dual_.slack(j, e);
-      flow.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j),
-                          keep_[at(e)] ? 0.0 : std::max(0.0, -s) + mean};
+      flow.arcs[e] = {dual_.idx[e], static_cast<std::int32_t>(j), keep_[e] ? 0.0 : std::max(0.0, -s) + mean};
     });
     flow.start(dual_.t);
     index least = std::numeric_limits<index>::max();
@@ -143,20 +141,20 @@ class SparsityConstrained : Quadratic<B> {
     for (int round = 0; round < rounds; ++round, price *= 1.3) {
       flow.solve([this] { return stopped(); });
       if (flow.lack > 1e-12) {
-        if (flow_.size() != at(count)) flow_ = flow.x;
+        if (flow_.size() != count) flow_ = flow.x;
         trim();
         return false;
       }
       index over = 0;
       for (index j = 0; j < dual_.lines; ++j) {
         order_.clear();
-        for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
-          if (flow.x[at(e)] > 0) order_.push_back(e);
-        if (static_cast<index>(order_.size()) <= k_) continue;
-        over += static_cast<index>(order_.size()) - k_;
+        for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e)
+          if (flow.x[e] > 0) order_.push_back(e);
+        if (order_.size() <= k_) continue;
+        over += order_.size() - k_;
         std::nth_element(order_.begin(), order_.begin() + k_, order_.end(),
-                         [&](index e, index d) { return flow.x[at(e)] > flow.x[at(d)]; });
-        for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow.arcs[at(*e)].cost += price;
+                         [&](index e, index d) { return flow.x[e] > flow.x[d]; });
+        for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow.arcs[*e].cost += price;
       }
       if (over < least) {
         least = over;
@@ -172,15 +170,15 @@ class SparsityConstrained : Quadratic<B> {
   void trim() {
     for (index j = 0; j < dual_.lines; ++j) {
       order_.clear();
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
-        if (flow_[at(e)] > 0) order_.push_back(e);
-      if (static_cast<index>(order_.size()) <= k_) continue;
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e)
+        if (flow_[e] > 0) order_.push_back(e);
+      if (order_.size() <= k_) continue;
       std::nth_element(order_.begin(), order_.begin() + k_, order_.end(),
-                       [&](index e, index d) { return flow_[at(e)] > flow_[at(d)]; });
-      for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow_[at(*e)] = 0;
+                       [&](index e, index d) { return flow_[e] > flow_[d]; });
+      for (auto e = order_.begin() + k_; e != order_.end(); ++e) flow_[*e] = 0;
     }
     keep_.resize(flow_.size());
-    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
+    for (index e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
   }
 
   // The k largest entries of every line.
@@ -188,14 +186,14 @@ class SparsityConstrained : Quadratic<B> {
     keep_.assign(dual_.idx.size(), 0);
     for (index j = 0; j < dual_.lines; ++j) {
       order_.clear();
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) order_.push_back(e);
-      const auto most = std::min(at(k_), order_.size());
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e) order_.push_back(e);
+      const auto most = std::min(k_, order_.size());
       std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
                         [&](index e, index d) {
-                          const double x = dual_.t[at(e)], y = dual_.t[at(d)];
+                          const double x = dual_.t[e], y = dual_.t[d];
                           return x != y ? x > y : dual_.slack(j, e) > dual_.slack(j, d);
                         });
-      for (std::size_t r = 0; r < most; ++r) keep_[at(order_[r])] = 1;
+      for (index r = 0; r < most; ++r) keep_[order_[r]] = 1;
     }
   }
 
@@ -216,9 +214,7 @@ class SparsityConstrained : Quadratic<B> {
   bool rearrange() {
     Exchange plan(dual_.others, dual_.lines, dual_.a, dual_.b, k_, p_.reg, dual_.begin);
     plan.arcs.resize(dual_.idx.size());
-    each([&](index j, index e) {
-      plan.arcs[at(e)] = {dual_.idx[at(e)], static_cast<std::int32_t>(j), dual_.cost[at(e)]};
-    });
+    each([&](index j, index e) { plan.arcs[e] = {dual_.idx[e], static_cast<std::int32_t>(j), dual_.cost[e]}; });
     const auto poll = [this] { return stopped(); };
     plan.start(dual_.t);
     plan.solve(poll);
@@ -226,13 +222,13 @@ class SparsityConstrained : Quadratic<B> {
     if (!plan.search(poll)) return false;
     flow_ = plan.x;
     keep_.resize(flow_.size());
-    for (std::size_t e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
+    for (index e = 0; e < flow_.size(); ++e) keep_[e] = flow_[e] > 0;
     return true;
   }
 
   // From the plan in flow_ down, as long as it pays.
   void improve(bool found, double bound) {
-    Recycled<index> from;
+    Array<index> from;
     LineDual qp;
     qp.shape(dual_.lines, dual_.others);
     qp.a = dual_.a;
@@ -242,7 +238,7 @@ class SparsityConstrained : Quadratic<B> {
     qp.alpha = dual_.alpha;
     qp.beta = dual_.beta;
     support(held_, from);
-    for (std::size_t e = 0; e < from.size(); ++e) held_.t[e] = flow_[at(from[e])];
+    for (index e = 0; e < from.size(); ++e) held_.t[e] = flow_[from[e]];
     measure(held_);
     if (!found) return;
     double best = primal(held_);
@@ -259,7 +255,7 @@ class SparsityConstrained : Quadratic<B> {
       const double gain = best - now;
       held_ = qp;
       best = now;
-      for (std::size_t e = 0; e < from.size(); ++e) keep_[at(from[e])] = qp.t[e] > 0;
+      for (index e = 0; e < from.size(); ++e) keep_[from[e]] = qp.t[e] > 0;
       if (gain <= 1e-2 * (best - bound) || best - bound <= kNarrow * std::fabs(best)) break;
     }
   }
@@ -268,27 +264,27 @@ class SparsityConstrained : Quadratic<B> {
   bool fill(const LineDual& at_potentials) {
     bool added = false;
     const auto gain = [&](index j, index e) {
-      return at_potentials.alpha[at(dual_.idx[at(e)])] + at_potentials.beta[at(j)] - dual_.cost[at(e)];
+      return at_potentials.alpha[dual_.idx[e]] + at_potentials.beta[j] - dual_.cost[e];
     };
     for (index j = 0; j < dual_.lines; ++j) {
       index free = k_;
       order_.clear();
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) {
-        free -= keep_[at(e)];
-        if (!keep_[at(e)] && gain(j, e) > 0) order_.push_back(e);
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e) {
+        free -= keep_[e];
+        if (!keep_[e] && gain(j, e) > 0) order_.push_back(e);
       }
       if (free <= 0) continue;
-      const auto most = std::min(at(free), order_.size());
+      const auto most = std::min(free, order_.size());
       std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(most), order_.end(),
                         [&](index e, index d) { return gain(j, e) > gain(j, d); });
-      for (std::size_t r = 0; r < most; ++r) keep_[at(order_[r])] = 1;
+      for (index r = 0; r < most; ++r) keep_[order_[r]] = 1;
       added |= most > 0;
     }
     return added;
   }
 
   // `to` becomes the problem on the support kept; entry e of it is entry from[e] of the candidates.
-  void support(LineDual& to, Recycled<index>& from) {
+  void support(LineDual& to, Array<index>& from) {
     if (to.lines == 0) {
       to.shape(dual_.lines, dual_.others);
       to.a = dual_.a;
@@ -300,22 +296,22 @@ class SparsityConstrained : Quadratic<B> {
     to.idx.clear();
     to.cost.clear();
     for (index j = 0; j < dual_.lines; ++j) {
-      to.begin[at(j)] = static_cast<index>(from.size());
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e)
-        if (keep_[at(e)]) {
-          to.idx.push_back(dual_.idx[at(e)]);
-          to.cost.push_back(dual_.cost[at(e)]);
+      to.begin[j] = from.size();
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e)
+        if (keep_[e]) {
+          to.idx.push_back(dual_.idx[e]);
+          to.cost.push_back(dual_.cost[e]);
           from.push_back(e);
         }
     }
-    to.begin[at(dual_.lines)] = static_cast<index>(from.size());
+    to.begin[dual_.lines] = from.size();
     to.t.assign(from.size(), 0);
   }
 
   template <class F>
   void each(F f) {
     for (index j = 0; j < dual_.lines; ++j)
-      for (index e = dual_.begin[at(j)]; e < dual_.begin[at(j + 1)]; ++e) f(j, e);
+      for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e) f(j, e);
   }
 
   using Doubles = LineDual::Doubles;
@@ -327,8 +323,8 @@ class SparsityConstrained : Quadratic<B> {
   const bool semi_dual_;
   LineDual held_;
   Doubles flow_;
-  Recycled<char> keep_;
-  Recycled<index> order_;
+  Array<char> keep_;
+  Array<index> order_;
 };
 
 }  // namespace ot

@@ -1,0 +1,28 @@
+// Bodies of entropic/solvers.hpp.
+#pragma once
+#include "entropic/newton.hpp"
+#include "entropic/sinkhorn.hpp"
+#include "entropic/sns.hpp"
+#include "entropic/solvers.hpp"
+
+namespace ot {
+
+template <class B>
+EntropicOutcome EntropicSolvers<B>::sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor,
+                                             Potentials at) {
+  return Sinkhorn<B>(be, p, o, monitor).solve(at.rows, at.columns);
+}
+
+template <class B>
+EntropicOutcome EntropicSolvers<B>::newton(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor,
+                                           Potentials at) {
+  return Newton<B>(be, p, o, monitor).solve(at.rows, at.columns);
+}
+
+template <class B>
+EntropicOutcome EntropicSolvers<B>::sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor,
+                                        Potentials at) {
+  return Sns<B>(be, p, o, monitor).solve(at.rows, at.columns);
+}
+
+}  // namespace ot
