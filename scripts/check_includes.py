@@ -11,57 +11,83 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# A family of problems, and the families whose solvers it builds on.
+FAMILIES: dict[str, set[str]] = {"entropic": set(), "sparse": {"entropic"}}
+SHARED = {"core", "algorithms"}
+MACHINES = {"cpu", "cuda"}
 # What each folder of csrc may include of csrc.
-LAYERS = {
-    "core": {"core"},
-    "algorithms": {"core", "algorithms"},
-    "entropic": {"core", "algorithms", "entropic"},
-    "sparse": {"core", "algorithms", "entropic", "sparse"},
-    "cpu": {"core", "algorithms", "entropic", "sparse", "cpu"},
-    "cuda": {"core", "algorithms", "entropic", "sparse", "cuda"},
-    "bindings": {"core", "algorithms", "entropic", "sparse", "cpu", "cuda", "bindings"},
-}
-SOLVERS = {"algorithms", "entropic", "sparse"}
+LAYERS = (
+    {"core": {"core"}, "algorithms": SHARED}
+    | {family: SHARED | below | {family} for family, below in FAMILIES.items()}
+    | {machine: SHARED | {machine, *FAMILIES} for machine in MACHINES}
+    | {"bindings": {"core", "bindings", *MACHINES, *FAMILIES}}
+)
+SOLVERS = {"algorithms", *FAMILIES}
+# What is seen of a family outside it: options and results with the solvers by name, and for a
+# machine their bodies to instantiate, among them those that the machine's own compiler makes.
+NAMES = {"options.hpp", "solvers.hpp"}
+BODIES = NAMES | {"solvers-inl.hpp", "entropic_start.hpp"}
 PYTHON = re.compile(r"pybind11/|Python\.h$|numpy/")
 CUDA = re.compile(r"cuda|cub/|thrust/|cooperative_groups|cccl|nv/")
 DEVICE = re.compile(r"CUDA|NVCC|__HIP|__AVX|__SSE|__x86|__ARM|__aarch64|OT_HAS|OT_LEVEL|OT_HD")
 # Compiled once per instruction set: a shared inline of the standard library could be the copy for
 # the highest one that the linker keeps.
 KERNEL = re.compile(r"kernels\.(cpp|hpp)$|-inl\.hpp$")
-FOR_KERNELS = re.compile(KERNEL.pattern + r"|^core/types\.hpp$|^immintrin\.h$")
+FOR_KERNELS = re.compile(rf"^cpu/.*({KERNEL.pattern})|^core/types\.hpp$|^immintrin\.h$")
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CONDITION = re.compile(r"\s*#\s*(?:if|ifdef|ifndef|elif|elifdef|elifndef)\b(.*)")
 
 DEVICE_LIBRARIES = {"cupy", "torch", "jax"}
-LAYERS_OF = {
-    "torch.py": "torch",
-    "jax.py": "jax",
-}  # modules that exist for one library, never imported by others
+LAYERS_OF = {"torch.py": "torch", "jax.py": "jax"}  # modules for users of one library
 EXTENSIONS = {"_core", "_cuda"}
 EXITS = {"exit", "quit", "sys.exit", "os._exit", "os.abort"}
-APPLICATIONS = {"__main__.py", "_demo.py"}
+WRITES = {"print", "sys.stdout.write", "sys.stderr.write"}
+APPLICATIONS = re.compile(r"^(__main__|_demo)\.py$|^_cli/")
 
-Finding = tuple[int, str]
+# Every rule by name; tests/test_guards.py plants a violation of each.
+RULES = {
+    "folder": "{0} is no folder of the design: {1}",
+    "path": '"{0}" must be named from csrc, as "core/types.hpp" is',
+    "layer": "{0} must not include {1}",
+    "names": "bindings see only {1} of a family, not {0}",
+    "bodies": "{1} sees only names and solvers-inl.hpp of a family, not {0}",
+    "device": "solvers hold no #if for a device",
+    "python": "only bindings includes Python",
+    "cuda": "only cuda and bindings include CUDA headers",
+    "kernel": "kernel files include no standard library, directly or through others",
+    "library": "only the file of {0} imports it",
+    "at import": "{0} must be imported where it is used, not at import",
+    "extension": "only _backends.py imports {0}",
+    "outside": "the library must not import {0}",
+    "print": "the library must not print",
+    "exit": "the library must not exit",
+}
+
+Finding = tuple[int, str, tuple[str, ...]]  # line, name of the rule, what its text says
 
 
 def check_cpp(path: Path, layer: str) -> Iterator[Finding]:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if layer in SOLVERS and (found := CONDITION.match(line)) and DEVICE.search(found[1]):
-            yield number, "solvers hold no #if for a device"
+            yield number, "device", ()
         if not (found := INCLUDE.match(line)):
             continue
         local, name = found[1] == '"', found[2]
-        target = name.split("/")[0]
+        target, _, rest = name.partition("/")
         if local and target not in LAYERS:
-            yield number, f'"{name}" must be named from csrc, as "core/types.hpp" is'
+            yield number, "path", (name,)
         elif local and target not in LAYERS[layer]:
-            yield number, f"{layer} must not include {target}"
+            yield number, "layer", (layer, target)
+        elif local and target in FAMILIES and layer == "bindings" and rest not in NAMES:
+            yield number, "names", (name, " and ".join(sorted(NAMES)))
+        elif local and target in FAMILIES and layer in MACHINES and rest not in BODIES:
+            yield number, "bodies", (name, layer)
         elif PYTHON.match(name) and layer != "bindings":
-            yield number, "only bindings includes Python"
+            yield number, "python", ()
         elif not local and CUDA.match(name) and layer not in ("cuda", "bindings"):
-            yield number, "only cuda and bindings include CUDA headers"
+            yield number, "cuda", ()
         elif layer == "cpu" and KERNEL.search(path.name) and not FOR_KERNELS.search(name):
-            yield number, "kernel files include no standard library, directly or through others"
+            yield number, "kernel", ()
 
 
 def dotted(node: ast.expr) -> str:
@@ -84,30 +110,32 @@ def imported(node: ast.AST) -> list[str]:
     return []
 
 
-def check_python(path: Path) -> Iterator[Finding]:
+def check_python(path: Path, within: str) -> Iterator[Finding]:
+    """Findings in a module; `within` is its path in the package."""
     tree = ast.parse(path.read_text())
     at_import = {id(node) for node in module_level(tree)}
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         for name in imported(node):
             first = name.split(".")[0]
-            if first == LAYERS_OF.get(path.name):
+            if first == LAYERS_OF.get(within):
                 continue
-            if first in DEVICE_LIBRARIES and path.name != "_arrays.py":
-                yield line, f"only _arrays.py imports {first}"
+            # Files of the arrays are named for their library.
+            if first in DEVICE_LIBRARIES and within not in ("_arrays.py", f"_arrays/{first}.py"):
+                yield line, "library", (first,)
             elif first in DEVICE_LIBRARIES and id(node) in at_import:
-                yield line, f"{first} must be imported where it is used, not at import"
+                yield line, "at import", (first,)
             inner = name.removeprefix("ot_fast.").split(".")[0]
-            if inner in EXTENSIONS and path.name != "_backends.py":
-                yield line, f"only _backends.py imports {inner}"
+            if inner in EXTENSIONS and within != "_backends.py":
+                yield line, "extension", (inner,)
             if first in ("tests", "benchmarks"):
-                yield line, f"the library must not import {first}"
-        if isinstance(node, ast.Call) and path.name not in APPLICATIONS:
+                yield line, "outside", (first,)
+        if isinstance(node, ast.Call) and not APPLICATIONS.match(within):
             called = dotted(node.func)
-            if called in ("print", "sys.stdout.write", "sys.stderr.write"):
-                yield line, "the library must not print"
+            if called in WRITES:
+                yield line, "print", ()
             if called in EXITS:
-                yield line, "the library must not exit"
+                yield line, "exit", ()
 
 
 def module_level(tree: ast.AST) -> Iterator[ast.AST]:
@@ -118,27 +146,31 @@ def module_level(tree: ast.AST) -> Iterator[ast.AST]:
             yield from module_level(child)
 
 
-def findings(root: Path) -> Iterator[str]:
-    for path in sorted((root / "csrc").glob("*/**/*")):
+def findings(root: Path) -> Iterator[tuple[str, str]]:
+    """The name of the rule broken, and file:line: reason."""
+    csrc, package = root / "csrc", root / "ot_fast"
+    found: list[tuple[Path, Finding]] = []
+    for path in sorted(csrc.glob("*/**/*")):
         if path.suffix not in (".hpp", ".cpp", ".cuh", ".cu", ".h"):
             continue
-        where = path.relative_to(root)
-        layer = where.parts[1]
-        if layer not in LAYERS:
-            yield f"{where}:1: {layer} is no folder of the design: {', '.join(LAYERS)}"
-            continue
-        yield from (f"{where}:{line}: {reason}" for line, reason in check_cpp(path, layer))
-    for path in sorted((root / "ot_fast").rglob("*.py*")):
+        layer = path.relative_to(csrc).parts[0]
+        if layer in LAYERS:
+            found += [(path, finding) for finding in check_cpp(path, layer)]
+        else:
+            found.append((path, (1, "folder", (layer, ", ".join(LAYERS)))))
+    for path in sorted(package.rglob("*.py*")):
         if path.suffix in (".py", ".pyi"):
-            where = path.relative_to(root)
-            yield from (f"{where}:{line}: {reason}" for line, reason in check_python(path))
+            within = path.relative_to(package).as_posix()
+            found += [(path, finding) for finding in check_python(path, within)]
+    for path, (line, rule, words) in found:
+        yield rule, f"{path.relative_to(root)}:{line}: {RULES[rule].format(*words)}"
 
 
 def main() -> int:
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent
     found = list(findings(root))
-    for line in found:
-        print(line)
+    for _, text in found:
+        print(text)
     return 1 if found else 0
 
 
