@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import sys
+import warnings
+from typing import Any
 
 
 class Status(str, enum.Enum):
@@ -22,12 +25,30 @@ class InfeasibleError(ValueError):
 
 
 class ConvergenceWarning(UserWarning):
-    """The marginal error asked for was not reached; the result says what was."""
+    """The requested tolerance was not reached; the message states the error that was."""
 
 
 class ConvergenceError(Exception):
     """Raised in place of the warning with ``on_fail="raise"``; ``result`` is the best iterate."""
 
-    def __init__(self, message: str, result: object = None) -> None:
+    def __init__(self, message: str, result: Any = None) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[str, Any]]:
+        return type(self), (str(self), self.result)
+
+
+# Frames of these packages stand between a caller and a solve: this one, and the libraries that
+# call its layers.
+_INNER = ("ot_fast", "torch", "jax", "jaxlib")
+
+
+def warn(message: str) -> None:
+    """A ConvergenceWarning that names the line of the caller's code."""
+    level = 1
+    frame = sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in _INNER:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, ConvergenceWarning, stacklevel=level)

@@ -1,0 +1,300 @@
+"""A checked, normalised problem: the only module that knows in which units the core computes.
+
+=====================  ==============  ===================================
+quantity               the caller's    the core's
+=====================  ==============  ===================================
+costs                  ``C``           ``C / 2^e - shift``
+weights                ``a, b``        ``a / M, b / M``, where sum a = M
+reg, rho               ``reg, rho``    ``reg / 2^e, rho / 2^e``
+reg of ``|P|^2 / 2``   ``reg``         ``reg M / 2^e``
+potentials             ``f, g``        ``f / 2^e - shift, g / 2^e``
+the same over reg                      ``f / reg + log M, g / reg``
+transport cost         ``v``           ``v / (2^e M) - shift``
+rows, columns          of ``C``        of ``C'``, where C is column-major
+=====================  ==============  ===================================
+
+``e`` and ``shift = min C`` belong to the geometry, whose handle reads the scaled costs. A relaxed
+problem has M = 1 and keeps its weights, and its costs have no shift: either would change it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _feasible, _validate
+from ._arrays import HOST, Place
+from ._geometry import Geometry, PointCloud, as_geometry
+
+Vector = NDArray[np.float64]
+Pair = tuple[Vector, Vector]
+
+LARGEST_REG = 1e300  # of the core: beyond it costs are constant to the last digit
+LEAST_REG = 1e-300
+
+
+class History(TypedDict):
+    """A solve by passes, in the caller's units: one entry of every array a record."""
+
+    n_iter: NDArray[np.int64]
+    reg: Vector
+    error: Vector
+    dual_value: Vector
+    elapsed: Vector  # seconds
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Costs, weights and reg of one problem; ``a`` and ``b`` are weights of the core's rows and
+    columns, everything else is the caller's.
+    """
+
+    geometry: Geometry
+    a: Vector
+    b: Vector
+    reg: float
+    mass: float = 1.0  # M: the caller's a is mass * a
+    b_scale: float = 1.0  # the factor by which the sum of the caller's b was made that of a
+    rho: float = math.inf  # penalty on marginals that are not met; inf: they are met
+    threads: int = 0  # 0: the default
+
+    # ------------------------------------------------------------------ construction
+
+    @classmethod
+    def balanced(cls, a: Any, b: Any, C: Any, reg: Any, threads: int = 0) -> Problem:
+        """Of a caller's arguments; InfeasibleError for a row or column without a finite cost."""
+        reg = _validate.real(reg, "reg", positive=True)
+        geometry = as_geometry(C)
+        _validate.no_threads(threads, "C", geometry.place)
+        n, m = geometry.shape
+        wa, wb, mass, b_scale = _validate.marginals(a, b, n, m, geometry.place)
+        if geometry.transposed:
+            wa, wb = wb, wa
+        problem = cls(geometry, wa, wb, reg, mass, b_scale, threads=threads)
+        if problem.core_reg <= LEAST_REG:
+            raise ValueError(f"reg must be above 1e-300 of the largest cost; reg = {reg:g}")
+        if geometry.has_forbidden:
+            _feasible.check_lines(problem)
+        return problem
+
+    @classmethod
+    def relaxed(
+        cls, a: Any, b: Any, cloud: PointCloud, reg: Any, rho: Any, threads: int = 0
+    ) -> Problem:
+        """Of a caller's arguments, where rho KL penalises the marginals; masses may differ."""
+        reg = _validate.real(reg, "reg", positive=True)
+        rho = _validate.real(rho, "unbalanced", positive=True)
+        _validate.no_threads(threads, "C", cloud.place)
+        wa, wb = (
+            np.full(size, 1.0 / size)
+            if w is None
+            else _validate.weights(w, name, size, cloud.place)[0]
+            for w, name, size in zip((a, b), "ab", cloud.shape, strict=True)
+        )
+        return cls(cloud, wa, wb, reg, rho=rho, threads=threads)
+
+    # ------------------------------------------------------------------ orientation
+
+    @property
+    def transposed(self) -> bool:
+        return self.geometry.transposed
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the core's costs."""
+        return len(self.a), len(self.b)
+
+    def orient(self, u: Any, v: Any) -> tuple[Any, Any]:
+        """What belongs to (rows, columns) of the core, by those of the caller; and back."""
+        return (v, u) if self.transposed else (u, v)
+
+    def orient_matrix(self, P: Any) -> Any:
+        """A matrix of the core as the caller sees it, and back."""
+        return P.T if self.transposed else P
+
+    # ------------------------------------------------------------------ precision
+
+    @property
+    def single(self) -> bool:
+        """Whether the costs are float32."""
+        return bool(self.geometry.dtype == np.float32)
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Of potentials."""
+        return np.float32 if self.single else np.float64
+
+    @property
+    def plan_dtype(self) -> type[np.floating[Any]]:
+        """float32 for float32 costs, where that holds entries of plans of this mass."""
+        return np.float32 if self.single and 1e-18 < self.mass < 1e30 else np.float64
+
+    # ------------------------------------------------------------------ units
+
+    @property
+    def exponent(self) -> int:
+        return self.geometry.exponent
+
+    @property
+    def shift(self) -> float:
+        return self.geometry.shift
+
+    def core_cost(self, value: float) -> float:
+        """A difference of costs, as reg and rho are, in the core's units."""
+        with np.errstate(over="ignore"):
+            return float(np.ldexp(value, -self.exponent))
+
+    @cached_property
+    def core_reg(self) -> float:
+        return min(self.core_cost(self.reg), LARGEST_REG)
+
+    @property
+    def core_rho(self) -> float:
+        return self.core_cost(self.rho)
+
+    @property
+    def quadratic_reg(self) -> float:
+        """Of reg/2 |P|^2, which at unit mass is M times larger relative to <C,P>."""
+        return min(self.core_reg * self.mass, LARGEST_REG)
+
+    def values(self, v: Any, mass: float = 1.0) -> Any:
+        """Transport costs of the core's plans of this mass, in the caller's units."""
+        with np.errstate(over="ignore"):  # potentials far from a solution may have any value
+            return np.ldexp(v + self.shift * mass, self.exponent) * self.mass
+
+    def value(self, v: float, mass: float = 1.0) -> float:
+        return float(self.values(v, mass))
+
+    @property
+    def mass_entropy(self) -> float:
+        """KL(P | a (x) b) of the caller's plan, less M times that of the core's."""
+        M = self.mass
+        return M * (M - 1 - math.log(M)) if M != 1 else 0.0
+
+    def potentials(self, f: Vector, g: Vector) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The caller's potentials of the core's f and g, in the dtype of the costs."""
+        f = f + self.shift
+        with np.errstate(over="ignore"):
+            f, g = (np.ldexp(v, self.exponent).astype(self.dtype) for v in (f, g))
+        return self.orient(f, g)
+
+    def unscaled(self, phi: Vector, psi: Vector) -> Pair:
+        """The core's f and g of phi and psi."""
+        return self.core_reg * (phi - math.log(self.mass)), self.core_reg * psi
+
+    def scaled(self, f: Vector | None, g: Vector | None) -> tuple[Vector | None, Vector | None]:
+        """phi and psi of the core's f and g, where they are known."""
+        return (
+            None if f is None else f / self.core_reg + math.log(self.mass),
+            None if g is None else g / self.core_reg,
+        )
+
+    def initial(self, init: Any) -> tuple[Vector | None, Vector | None]:
+        """The core's f and g of an `init`: of a result, or of a pair, which may lack one."""
+        if init is None:
+            return None, None
+        place: Place = self.geometry.place
+        if hasattr(init, "_host_potentials"):
+            given, place = init._host_potentials(), HOST
+        else:
+            given = init
+        try:
+            f, g = given
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"init must be a result of ot_fast or a pair (f, g); got {type(init).__name__}"
+            ) from None
+        f, g = (
+            None if v is None else _validate.potential(v, name, size, place)
+            for v, name, size in zip((f, g), "fg", self.geometry.shape, strict=True)
+        )
+        f, g = self.orient(f, g)
+        k = -self.exponent
+        return (
+            None if f is None else np.ldexp(f, k) - self.shift,
+            None if g is None else np.ldexp(g, k),
+        )
+
+    def entropic_history(self, columns: dict[str, Vector]) -> History:
+        """The history of a solve with reg KL(P | a (x) b)."""
+        reg = np.ldexp(columns["reg"], self.exponent)
+        with np.errstate(over="ignore"):
+            dual = self.values(columns["dual_value"]) + reg * self.mass_entropy
+        return _history(columns, reg, dual)
+
+    def quadratic_history(self, columns: dict[str, Vector]) -> History:
+        """The history of a solve with reg/2 |P|^2."""
+        reg = np.ldexp(columns["reg"], self.exponent) / self.mass
+        return _history(columns, reg, self.values(columns["dual_value"]))
+
+    # ------------------------------------------------------------------ what the core is given
+
+    @property
+    def core(self) -> Any:
+        """The core that reads the costs where they live."""
+        return self.geometry.core
+
+    @property
+    def where(self) -> Any:
+        """What a call of that core needs to know: threads, or a stream."""
+        return self.geometry.place.where(self.threads)
+
+    def core_problem(self, reg: float, handle: Any = None) -> Any:
+        """For a solver; `handle` may hold the same costs in another form."""
+        g = self.geometry
+        return self.core.Problem(handle or g.handle, self.a, self.b, reg, g.scale)
+
+    def core_plan(self, a: Vector, phi: Vector, h: Vector) -> Any:
+        """``P_ij = a_i exp(phi_i + h_j - (C_ij - shift)/reg)``, for the passes that read it."""
+        return self.core.Plan(self.geometry.handle, a, self.core_reg, phi, h)
+
+    # ------------------------------------------------------------------ passes over the costs
+
+    def log_b(self) -> Vector:
+        with np.errstate(divide="ignore"):
+            return np.log(self.b)
+
+    def softmin(self, psi: Vector) -> Vector:
+        """``phi_i = -log sum_j b_j exp(psi_j - C_ij/reg)``: rows become exact."""
+        h = psi + self.log_b()
+        phi: Vector = self.core.softmin(self.geometry.handle, self.core_reg, h, self.where)
+        return phi
+
+    def column_softmin(self, f: Vector) -> Vector:
+        """``psi_j = -log sum_i a_i exp((f_i - C_ij)/reg)``, from the hard minimum: two passes."""
+        low = self.column_min(f)
+        psi = np.where(np.isfinite(low), low, 0.0) / self.core_reg
+        plan = self.core_plan(self.a, f / self.core_reg, psi)
+        col: Vector = self.core.marginals(plan, True, self.where)[1]
+        return psi - np.log(np.where(col > 0, col, 1.0))
+
+    def c_transform(self, g: Vector) -> Pair:
+        """``u_i = min_j C_ij - g_j``, and ``v_j = min_i C_ij - u_i`` over rows that have mass."""
+        u, v = self.core.c_transform(self.geometry.handle, g, self.a, self.where)
+        return u, v
+
+    def column_min(self, f: Vector, weight: Vector | None = None) -> Vector:
+        """``min_i C_ij - f_i`` over rows that have mass (or this weight)."""
+        weight = self.a if weight is None else weight
+        low: Vector = self.core.column_min(self.geometry.handle, f, weight, self.where)
+        return low
+
+    def cost_apply(self, w: Vector) -> Vector:
+        """``C w``."""
+        product: Vector = self.core.cost_apply(self.geometry.handle, w, self.where)
+        return product
+
+
+def _history(columns: dict[str, Vector], reg: Vector, dual: Vector) -> History:
+    return {
+        "n_iter": columns["n_iter"].astype(np.int64),
+        "reg": reg,
+        "error": columns["error"],
+        "dual_value": dual,
+        "elapsed": columns["elapsed"],
+    }
