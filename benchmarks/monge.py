@@ -43,6 +43,12 @@ def clouds(n: int, d: int) -> tuple[np.ndarray, np.ndarray, float]:
     return x, y, 0.01 * float(cdist(x[:512], y[:512], "sqeuclidean").mean())
 
 
+def path(y: np.ndarray) -> list[np.ndarray]:
+    """The images of a training path: each step moves them by 1e-3 of their spread."""
+    direction = 1e-3 * y.std() * np.random.default_rng(1).standard_normal(y.shape)
+    return [y + step * direction for step in range(STEPS + 1)]
+
+
 def error_of(x: np.ndarray, y: np.ndarray, reg: float, f: np.ndarray, g: np.ndarray) -> float:
     """The L1 marginal error of the plan of potentials f on x and g on y, weights included."""
     row, col = np.zeros(len(x)), np.zeros(len(y))
@@ -61,7 +67,6 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def gap_case(n: int, d: int, repeats: int, threads: int) -> Row:
     x, y, reg = clouds(n, d)
-    direction = 1e-3 * y.std() * np.random.default_rng(1).standard_normal(y.shape)
 
     def ours(images: np.ndarray, init: Any = None) -> tuple[Any, np.ndarray]:
         r = otf.monge_gap(x, images, reg=reg, tol=TOL, init=init, threads=threads)
@@ -75,16 +80,14 @@ def gap_case(n: int, d: int, repeats: int, threads: int) -> Row:
         for _ in range(repeats):  # A B A B
             mine.append(timed(lambda: ours(y)))
             theirs.append(timed(lambda: ott(y)))
-    warm, path = otf.WarmStart(), []
-    for step in range(STEPS + 1):
-        images = y + step * direction
-        path.append(timed(lambda images=images: ours(images, warm)))
+    warm = otf.WarmStart()
+    steps = [timed(lambda images=images: ours(images, warm)) for images in path(y)]
     (r, gradient), (value, (iterations, f, g), gradient_ott) = mine[-1][1], theirs[-1][1]
     shift = reg * math.log(n)
     seconds = {
         "ours": [s for s, _ in mine],
         "ott": [s for s, _ in theirs],
-        "warm": [s for s, _ in path[1:]],
+        "warm": [s for s, _ in steps[1:]],
     }
     mid = {k: float(np.median(v)) for k, v in seconds.items()}
     exact = otf.monge_gap(x, y, reg=reg, tol=1e-8, on_fail="ignore")
@@ -94,10 +97,10 @@ def gap_case(n: int, d: int, repeats: int, threads: int) -> Row:
         "case": f"monge-{n}", "n": n, "d": d, "reg": reg, "tol": TOL, "seconds": seconds,
         "compile_seconds": compiling, "speedup": mid["ott"] / mid["ours"],
         "speedup_warm": mid["ott"] / mid["warm"], "n_iter": r.n_iter,
-        "n_iter_warm": int(np.median([v[0].n_iter for _, v in path[1:]])),
+        "n_iter_warm": int(np.median([v[0].n_iter for _, v in steps[1:]])),
         "n_iter_ott": int(iterations),
         "error": error_of(x, y, reg, fx - shift, gy - shift),
-        "error_warm": path[-1][1][0].marginal_error,
+        "error_warm": steps[-1][1][0].marginal_error,
         "error_ott": error_of(x, y, reg, np.asarray(f), np.asarray(g)),
         "value_error": abs(r.value - exact.value) / abs(exact.value),
         "value_error_ott": abs(float(value) - exact.value) / abs(exact.value),
@@ -148,8 +151,8 @@ def peak_memory(n: int, d: int) -> Row:
 
 
 def example() -> Any:
-    path = Path(__file__).parents[1] / "examples" / "moons.py"
-    spec = importlib.util.spec_from_file_location("moons", path)
+    file = Path(__file__).parents[1] / "examples" / "moons.py"
+    spec = importlib.util.spec_from_file_location("moons", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules["moons"] = module
     spec.loader.exec_module(module)

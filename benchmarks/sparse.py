@@ -13,7 +13,7 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,17 @@ def regot(name: str) -> Solve:
     return solve
 
 
+def problems(sizes: Iterable[int]) -> Iterator[tuple[cases.Case, int | None, int]]:
+    """Case, entries allowed a line (None: quadratic) and the axis of these lines."""
+    for n in sizes:
+        case = cases.gauss(n, REG)
+        for k in (2, 4, 16, None):
+            yield case, k, 0
+    case = cases.routing()
+    for k in (1, 2, 4):
+        yield case, k, 1
+
+
 def measured(
     case: cases.Case, k: int | None, axis: int, solvers: dict[str, Solve], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
@@ -125,19 +136,14 @@ def row_of(
 def run(args: argparse.Namespace) -> None:
     args.repeats = args.repeats or 3
     args.limit = args.limit or 3.0
-    constrained = {"ot_fast": ours} | {f"POT {f}": pot(f) for f in ("semi_dual", "dual")}
-    quadratic = {"ot_fast": ours} | {f"regot {f}": regot(f) for f in ("grssn", "lbfgs_dual")}
+    constrained = {f"POT {f}": pot(f) for f in ("semi_dual", "dual")}
+    quadratic = {f"regot {f}": regot(f) for f in ("grssn", "lbfgs_dual")}
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for n in (200, 500) if args.quick else (200, 500, 1000):
-            case = cases.gauss(n, REG)
-            for k in (2, 4, 16):
-                rows += measured(case, k, 0, constrained, args)
-            rows += measured(case, None, 0, quadratic, args)
-        case = cases.routing()
-        for k in (1, 2, 4):
-            rows += measured(case, k, 1, {"ot_fast": ours}, args)
+        for case, k, axis in problems((200, 500) if args.quick else (200, 500, 1000)):
+            peers = {} if axis == 1 else constrained if k else quadratic
+            rows += measured(case, k, axis, {"ot_fast": ours} | peers, args)
     args.out.mkdir(parents=True, exist_ok=True)
     result = {"suite": "sparse", "reg": REG, "machine": report.machine(args.threads), "rows": rows}
     (args.out / "sparse.json").write_text(json.dumps(result, indent=1) + "\n")

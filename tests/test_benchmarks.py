@@ -1,5 +1,5 @@
-"""What only runs in full where there is a GPU, at small sizes without one: the GPU suite of the
-benchmarks, and the run that compute-sanitizer watches.
+"""The comparison of two builds; and at small sizes what only runs in full where there is a GPU: the
+GPU suite of the benchmarks, and the run that compute-sanitizer watches.
 """
 
 from __future__ import annotations
@@ -30,6 +30,34 @@ def args(tmp_path):
         quick=True, threads=1, repeats=2, limit=None, solvers="", parts=".*", out=tmp_path,
         until=math.inf,
     )  # fmt: skip
+
+
+def test_a_build_compared_with_itself(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("tqdm")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import cases, compare
+
+    def suite():
+        case, options = cases.gauss(30, 0.1), {"tol": 1e-9}
+        yield "tiny", "auto", compare.entropic_job(case, "auto", plan=True, options=options)
+        job = compare.entropic_job(case, "scaling", "float64", first=2, options={"tol": 0.0})
+        yield "tiny", "float64 kernel", job
+
+    monkeypatch.setattr(compare, "SUITES", {"tiny": suite})
+    monkeypatch.setattr(compare, "ENOUGH", 1e-3)
+    out = tmp_path / "rows.json"
+    common = ["--repeats", "3", "--threads", "1", "--out", str(out)]
+    rows = compare.main(["tiny", "--base", str(ROOT), "--new", str(ROOT), *common])
+    for row in rows:
+        assert row["same"]
+        assert row["low"] <= row["ratio"] <= row["high"]
+    assert "2 of 2 rows, 0 with other answers" in capsys.readouterr().out
+    assert [row["solver"] for row in json.loads(out.read_text())["rows"]] == [
+        "auto",
+        "float64 kernel",
+    ]
+    with pytest.raises(SystemExit, match="a build ended"):
+        compare.main(["tiny", "--base", str(tmp_path), "--new", str(ROOT), *common])
 
 
 def test_sparse_plans_beside_the_cpu(gpu, args):
