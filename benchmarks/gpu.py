@@ -452,11 +452,11 @@ def run(args: argparse.Namespace) -> None:
     found = otf.info()["cuda"]
     if found["reason"]:
         raise SystemExit(f"the GPU suite cannot run: {found['reason']}")
-    from ot_fast._arrays import LIBRARIES, Cuda
+    from ot_fast._arrays.torch import Torch
     from ot_fast._backends import cuda
 
     args.until = time.monotonic() + (args.budget or math.inf)
-    limits = cuda().limits(Cuda(LIBRARIES["torch"], 0).where())
+    limits = cuda().limits(Torch(0).where())
     machine = report.machine(args.threads) | {"gpu": found["devices"][0]}
     result: Row = {"suite": "gpu", "machine": machine, "limits": limits}
     text = [

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place_of
+from ._arrays import Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
 
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
@@ -127,11 +127,11 @@ class DenseCost:
     def _sample(self, rows: Any, low: float) -> NDArray[np.float64]:
         """Some of the finite costs above the least, as differences from it."""
         n, m = rows.shape
-        if self.place is HOST:
-            sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
-        else:
+        if self.place.cuda:
             some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
             sample = np.concatenate([self.place.host(r).ravel() for r in some])
+        else:
+            sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
         with np.errstate(over="ignore"):
             above: NDArray[np.float64] = sample.astype(np.float64) - low
         return above[(above > 0) & (above < math.inf)]

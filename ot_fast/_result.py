@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import Cuda, linear_operator, on_device, to_numpy
+from ._arrays import Cuda, on_device, to_numpy
 from ._errors import Status
 from ._geometry import DenseCost, PointCloud
 
@@ -395,7 +395,7 @@ class OTResult(Result):
             return matmat
 
         forward, backward = product(flip), product(not flip)
-        return linear_operator(place)(
+        return place.linear_operator()(
             (n, m), matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=dtype
         )
 

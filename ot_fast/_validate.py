@@ -71,7 +71,8 @@ def _first(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 def weights(value: Any, name: str, size: int, place: Place = HOST) -> tuple[Vector, bool]:
     """Nonnegative float64 weights of the given size, and whether they came in single precision."""
-    array = to_numpy(value, name, place)
+    remedy = f"pass {name}.filled(0) to give those entries no mass"
+    array = to_numpy(value, name, place, masked=remedy)
     if array.shape != (size,):
         raise ValueError(f"{name} must have shape ({size},) to match C; got {array.shape}")
     single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
@@ -118,7 +119,7 @@ def marginals(
 
 def matrix(value: Any, name: str) -> NDArray[Any]:
     """A nonempty 2-D float32 or float64 array, as given where the kernels can take it."""
-    array = to_numpy(value, name)
+    array = to_numpy(value, name, masked=f"pass {name}.filled(np.inf) to forbid those pairs")
     if array.ndim != 2:
         raise ValueError(f"{name} must be a matrix (n, m); got shape {array.shape}")
     if 0 in array.shape:
@@ -132,7 +133,11 @@ def matrix(value: Any, name: str) -> NDArray[Any]:
 
 def points(value: Any, name: str, place: Place = HOST) -> Any:
     """A nonempty (n, d) float32 or float64 array of `place`, checked to be finite on the host."""
-    array = on_device(value, name, place) if isinstance(place, Cuda) else to_numpy(value, name)
+    if isinstance(place, Cuda):
+        array = on_device(value, name, place)
+    else:
+        remedy = f"pass np.ma.compress_rows({name}) to leave those points out"
+        array = to_numpy(value, name, masked=remedy)
     shape = tuple(int(k) for k in array.shape)
     if len(shape) not in (1, 2):
         raise ValueError(f"{name} must have shape (n, d) or (n,); got {shape}")
@@ -194,7 +199,8 @@ def check_memory(size: int, what: str, remedy: str, place: Place = HOST) -> None
 
 def potential(value: Any, name: str, size: int, place: Place = HOST) -> Vector:
     """A finite potential of the given size, in float64."""
-    array = np.array(to_numpy(value, f"init {name}", place), np.float64)
+    remedy = f"pass {name}.filled(0) to start those entries at 0"
+    array = np.array(to_numpy(value, f"init {name}", place, masked=remedy), np.float64)
     if array.shape != (size,):
         raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
     if not np.isfinite(array).all():

@@ -7,10 +7,13 @@ array runs without a GPU: the kernels' bodies, the bindings and what Python make
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ot_fast import _arrays, _backends
+from ot_fast import _backends
+from ot_fast._arrays import Cuda
+from ot_fast._arrays.place import LIBRARIES
 
 
 class DeviceArray:
@@ -88,46 +91,51 @@ class Namespace:
         return on_device(getattr(np, name))
 
 
-class Emulated(_arrays.Library):
-    """Counts what is allocated, that all of it is given back, and what comes to the host."""
-
-    name = "emulated"
+class Counts:
+    """What was allocated and is not given back, and what moved between host and device."""
 
     def __init__(self):
         self.live = self.made = 0
         self.largest = 0  # entries that came to the host, or went to the device, at once
         self.limit = None
 
-    def device(self, array):
-        return array.device
 
-    def allocator(self, device):
+@dataclass(frozen=True)
+class Emulated(Cuda):
+    counts: Counts = field(compare=False, repr=False)
+    library = "emulated"
+
+    __repr__ = Cuda.__repr__
+
+    def allocator(self):
+        counts = self.counts
+
         def allocate(size):
-            if self.limit is not None and size > self.limit:
+            if counts.limit is not None and size > counts.limit:
                 raise MemoryError(f"{size} bytes")
-            self.live += 1
-            self.made += 1
-            memory = Memory(np.empty(size, np.uint8), self)
+            counts.live += 1
+            counts.made += 1
+            memory = Memory(np.empty(size, np.uint8), counts)
             return memory.data.ctypes.data, memory
 
         return allocate
 
-    def empty(self, shape, dtype, device):
-        return DeviceArray(np.full(shape, np.nan, dtype), device)
+    def empty(self, shape, dtype):
+        return DeviceArray(np.full(shape, np.nan, dtype), self.device)
 
     def namespace(self):
         return Namespace()
 
-    def put(self, array, device):
-        self.largest = max(self.largest, array.size)
-        return DeviceArray(np.array(array), device)
+    def put(self, array):
+        self.counts.largest = max(self.counts.largest, array.size)
+        return DeviceArray(np.array(array), self.device)
 
     def host(self, array):
         out = array.get()
-        self.largest = max(self.largest, out.size)
+        self.counts.largest = max(self.counts.largest, out.size)
         return out
 
-    def plain(self, array, dtype, *, copy=False):
+    def cast(self, array, dtype, copy):
         return DeviceArray(array._array.astype(dtype, copy=copy), array.device)
 
     def contiguous(self, array):
@@ -135,11 +143,11 @@ class Emulated(_arrays.Library):
 
 
 class Memory:
-    def __init__(self, data, library):
-        self.data, self.library = data, library
+    def __init__(self, data, counts):
+        self.data, self.counts = data, counts
 
     def __del__(self):
-        self.library.live -= 1
+        self.counts.live -= 1
 
 
 def available():
@@ -150,14 +158,14 @@ def available():
 
 
 def install(monkeypatch):
-    """Put the emulated device in place of CUDA; returns its library."""
+    """Put the emulated device in place of CUDA; returns its counts."""
     from ot_fast import _cuda_emulated
 
-    library = Emulated()
-    monkeypatch.setitem(_arrays.LIBRARIES, "emulated", library)
+    counts = Counts()
+    monkeypatch.setitem(LIBRARIES, "emulated", lambda array: Emulated(array.device, counts))
     monkeypatch.setattr(DeviceArray, "__module__", "emulated")
     monkeypatch.setattr(_backends, "cuda", lambda: _cuda_emulated)
-    return library
+    return counts
 
 
 def interface(pointer, shape, dtype, strides, readonly):
@@ -169,32 +177,30 @@ def install_torch(monkeypatch):
     """Let PyTorch's CPU tensors pass for tensors of the emulated device."""
     import torch
 
+    from ot_fast._arrays.torch import Torch
+
     def face(tensor):
         if tensor.requires_grad:  # as PyTorch does
             raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
         v = tensor.numpy()
         return interface(v.ctypes.data, v.shape, v.dtype, v.strides, False)
 
-    class EmulatedTorch(_arrays.Torch):
-        def device(self, array):
+    class EmulatedTorch(Torch):
+        def stream(self):
             return 0
 
-        def stream(self, device):
-            return 0
-
-        def _empty(self, shape, dtype, device):
-            dtype = getattr(torch, dtype)
+        def unwritten(self, shape, dtype):
             return torch.full(
                 [shape] if isinstance(shape, int) else shape,
                 float("nan") if dtype.is_floating_point else 255,
                 dtype=dtype,
             )
 
-        def put(self, array, device):
+        def put(self, array):
             return torch.tensor(array)
 
     install(monkeypatch)
-    monkeypatch.setitem(_arrays.LIBRARIES, "torch", EmulatedTorch())
+    monkeypatch.setitem(LIBRARIES, "torch", lambda tensor: EmulatedTorch(0))
     monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda v: True), raising=False)
     monkeypatch.setattr(torch.Tensor, "__cuda_array_interface__", property(face))
 
@@ -203,14 +209,12 @@ def install_jax(monkeypatch):
     """Let JAX's CPU arrays pass for arrays of the emulated device."""
     import jax.numpy as jnp
 
+    from ot_fast._arrays.jax import Jax
+
     def face(v):
         return interface(v.unsafe_buffer_pointer(), v.shape, v.dtype, None, True)
 
-    class EmulatedJax(_arrays.Jax):
-        def device(self, array):
-            return 0
-
     install(monkeypatch)
-    monkeypatch.setitem(_arrays.LIBRARIES, "jaxlib", EmulatedJax())
+    monkeypatch.setitem(LIBRARIES, "jaxlib", lambda array: Jax(0))
     kind = type(jnp.zeros(1))
     monkeypatch.setattr(kind, "__cuda_array_interface__", property(face))

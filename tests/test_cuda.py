@@ -6,15 +6,17 @@ Results are checked against the CPU backend on the same data, and by the plan's 
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from emulated import DeviceArray, available, install, install_jax, install_torch
+from emulated import DeviceArray, Emulated, available, install, install_jax, install_torch
 from problems import COSTS, spec
 
 import ot_fast as otf
-from ot_fast import _arrays
+from ot_fast._arrays import place_of
 from ot_fast._implicit import plan_vjp
 from ot_fast.divergence import entropic_cost
 
@@ -24,8 +26,8 @@ METHODS = ["newton", "scaling", "log", "sns", "auto"]
 class Adapter:
     """How the tests make and read arrays of a library."""
 
-    def __init__(self, name, put, host, library=None):
-        self.name, self.put, self.host, self.library = name, put, host, library
+    def __init__(self, name, put, host, counts=None):
+        self.name, self.put, self.host, self.counts = name, put, host, counts
 
 
 def missing(name):
@@ -67,8 +69,8 @@ def cuda(request, monkeypatch):
     if reason := available():
         pytest.skip(reason)
     if name == "emulated":
-        library = install(monkeypatch)
-        yield Adapter(name, lambda v: DeviceArray(np.array(v)), lambda v: v.get(), library)
+        counts = install(monkeypatch)
+        yield Adapter(name, lambda v: DeviceArray(np.array(v)), lambda v: v.get(), counts)
     elif name == "emulated-torch":
         torch = pytest.importorskip("torch", reason="the torch extra is not installed")
         install_torch(monkeypatch)
@@ -211,8 +213,9 @@ def test_gradients_in_the_points(cuda, dtype, cost, d, rho):
         otf.PointCloud(cuda.put(x), cuda.put(y), **spec(cost)),
     ):
         f, gradient = phi.copy(), cloud.place.empty((35, d), np.float64)
-        col = cloud.core.gradient(cloud.handle, a, 0.3, f, h, rho, gradient, cloud.place.where())
-        out.append((f, col, cloud.place.host(cloud.place.finished(gradient))))
+        plan = cloud.core.Plan(cloud.handle, a, 0.3, phi, h)
+        cloud.core.gradient(plan, rho, f, gradient, cloud.place.where())
+        out.append((f, cloud.place.host(cloud.place.finished(gradient))))
     tol = 1e-11 if dtype is np.float64 else 1e-4
     for got, want in zip(*out[::-1], strict=True):
         # The cosine in one dimension is constant: its gradient is all rounding.
@@ -438,13 +441,13 @@ def test_losses_leave_nothing_large_on_the_host(cuda):
         pytest.skip("counts what moves between the emulated device and the host")
     x, y, a, b = clouds(60, 70, 9)
     given = [cuda.put(v) for v in (x, y, a, b)]
-    cuda.library.largest = 0
+    cuda.counts.largest = 0
     d = otf.sinkhorn_divergence(*given, reg=0.3)
     gap = otf.monge_gap(given[0], given[0], debias=True)
     for value in (*d.gradient, d.gradient_a, gap.gradient, gap.gradient_x, *d.potentials):
         assert type(value) is DeviceArray
-    assert cuda.library.largest == 70  # weights and potentials; points have 540 entries
-    assert cuda.library.live == 0
+    assert cuda.counts.largest == 70  # weights and potentials; points have 540 entries
+    assert cuda.counts.live == 0
 
 
 def test_what_another_stream_writes_is_waited_for(cuda, monkeypatch):
@@ -453,7 +456,7 @@ def test_what_another_stream_writes_is_waited_for(cuda, monkeypatch):
     from ot_fast import _cuda_emulated
 
     waited = []
-    monkeypatch.setattr(cuda.library, "written_in", lambda v: 7, raising=False)
+    monkeypatch.setattr(Emulated, "written_in", lambda self, array: 7)
     monkeypatch.setattr(_cuda_emulated, "wait", waited.append)
     otf.monge_gap(cuda.put(X), cuda.put(X), reg=0.1)
     assert (0, 7, None) in waited
@@ -487,8 +490,10 @@ def test_numba_arrays_cannot_compute(monkeypatch):
         shape, dtype = (3, 2), np.dtype(float)
         __cuda_array_interface__ = {"stream": 5}  # noqa: RUF012
 
-    monkeypatch.setattr(_arrays.Numba, "device", lambda self, array: 0)
-    assert _arrays.LIBRARIES["numba"].written_in(Array()) == 5
+    driver = SimpleNamespace(get_current_device=lambda: SimpleNamespace(id=0))
+    monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(cuda=driver))
+    monkeypatch.delitem(sys.modules, "ot_fast._arrays.numba", raising=False)
+    assert place_of(Array(), "x").written_in(Array()) == 5
     with pytest.raises(TypeError, match=r"wrap them without a copy: cupy.asarray\(x\)"):
         otf.monge_gap(Array(), Array())
 
@@ -546,9 +551,9 @@ def test_gradients_of_the_plan_stay_on_the_device(cuda):
         pytest.skip("counts what moves between the emulated device and the host")
     a, b, C = (cuda.put(v) for v in problem(np.float64))
     r = otf.sinkhorn(a, b, C, 0.1)
-    cuda.library.largest = 0
+    cuda.counts.largest = 0
     r.plan_vjp(C)
-    assert cuda.library.largest == 0
+    assert cuda.counts.largest == 0
 
 
 # ---- hostile input ----------------------------------------------------------------------------
@@ -638,13 +643,13 @@ def test_all_memory_is_given_back(cuda):
     a, b, C = problem(np.float64)
     r = otf.sinkhorn(cuda.put(a), cuda.put(b), cuda.put(C), 0.05)
     assert r.upper_bound >= r.lower_bound
-    assert cuda.library.made > 10
-    assert cuda.library.live == 0
-    cuda.library.limit = 1000
+    assert cuda.counts.made > 10
+    assert cuda.counts.live == 0
+    cuda.counts.limit = 1000
     with pytest.raises(MemoryError):
         otf.sinkhorn(cuda.put(a), cuda.put(b), cuda.put(C), 0.05)
-    cuda.library.limit = None
-    assert cuda.library.live == 0
+    cuda.counts.limit = None
+    assert cuda.counts.live == 0
     assert otf.sinkhorn(cuda.put(a), cuda.put(b), cuda.put(C), 0.05).converged
 
 
@@ -654,7 +659,7 @@ def test_out_of_device_memory_is_a_memory_error(name):
     cuda = gpu_adapter(name)
     from ot_fast._backends import cuda as module
 
-    free = module().memory(_arrays.place_of(cuda.put(np.ones(1)), "x").where())[0]
+    free = module().memory(place_of(cuda.put(np.ones(1)), "x").where())[0]
     n = int((free / 4) ** 0.5)
     rng = np.random.default_rng(0)
     x, y = cuda.put(rng.random((n, 2))), cuda.put(rng.random((n, 2)))
@@ -864,7 +869,7 @@ def test_an_interrupted_sparse_solve_leaves_a_usable_device(cuda, solve, error):
     with pytest.raises(error):
         solve(a, b, C, 0.01, callback=stop)
     if cuda.name == "emulated":
-        assert cuda.library.live == 0
+        assert cuda.counts.live == 0
     assert solve(a, b, C, 0.01).converged
 
 
@@ -884,10 +889,10 @@ def test_sparse_solves_move_vectors_and_give_all_memory_back(cuda):
     for solve in SPARSE.values():
         r = solve(a, b, C, 0.05)
         assert r.value >= r.dual_value - 1e-9
-        assert cuda.library.largest <= 40  # vectors: the costs stay where they are
-        cuda.library.limit = 1000
+        assert cuda.counts.largest <= 40  # vectors: the costs stay where they are
+        cuda.counts.limit = 1000
         with pytest.raises(MemoryError):
             solve(a, b, C, 0.05)
-        cuda.library.limit = None
-        assert cuda.library.live == 0
+        cuda.counts.limit = None
+        assert cuda.counts.live == 0
         assert solve(a, b, C, 0.05).converged
