@@ -136,8 +136,9 @@ def points(value: Any, name: str, place: Place = HOST) -> Any:
     if isinstance(place, Cuda):
         array = on_device(value, name, place)
     else:
-        remedy = f"pass np.ma.compress_rows({name}) to leave those points out"
-        array = to_numpy(value, name, masked=remedy)
+        flat = getattr(value, "ndim", 2) == 1
+        rest = f"{name}.compressed()" if flat else f"np.ma.compress_rows({name})"
+        array = to_numpy(value, name, masked=f"pass {rest} to leave those points out")
     shape = tuple(int(k) for k in array.shape)
     if len(shape) not in (1, 2):
         raise ValueError(f"{name} must have shape (n, d) or (n,); got {shape}")

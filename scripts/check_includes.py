@@ -37,8 +37,7 @@ FOR_KERNELS = re.compile(rf"^cpu/.*({KERNEL.pattern})|^core/types\.hpp$|^immintr
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CONDITION = re.compile(r"\s*#\s*(?:if|ifdef|ifndef|elif|elifdef|elifndef)\b(.*)")
 
-DEVICE_LIBRARIES = {"cupy", "torch", "jax"}
-LAYERS_OF = {"torch.py": "torch", "jax.py": "jax"}  # modules for users of one library
+DEVICE_LIBRARIES = {"cupy", "torch", "jax", "numba"}
 EXTENSIONS = {"_core", "_cuda"}
 EXITS = {"exit", "quit", "sys.exit", "os._exit", "os.abort"}
 WRITES = {"print", "sys.stdout.write", "sys.stderr.write"}
@@ -55,8 +54,7 @@ RULES = {
     "python": "only bindings includes Python",
     "cuda": "only cuda and bindings include CUDA headers",
     "kernel": "kernel files include no standard library, directly or through others",
-    "library": "only the file of {0} imports it",
-    "at import": "{0} must be imported where it is used, not at import",
+    "library": "only {0}.py and _arrays/{0}.py import {0}",
     "extension": "only _backends.py imports {0}",
     "outside": "the library must not import {0}",
     "print": "the library must not print",
@@ -113,18 +111,14 @@ def imported(node: ast.AST) -> list[str]:
 def check_python(path: Path, within: str) -> Iterator[Finding]:
     """Findings in a module; `within` is its path in the package."""
     tree = ast.parse(path.read_text())
-    at_import = {id(node) for node in module_level(tree)}
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         for name in imported(node):
             first = name.split(".")[0]
-            if first == LAYERS_OF.get(within):
-                continue
-            # Files of the arrays are named for their library.
-            if first in DEVICE_LIBRARIES and within not in ("_arrays.py", f"_arrays/{first}.py"):
+            # The layers for a library and its arrays are in files of its name. Others import
+            # neither it nor them: those of the arrays are imported with their first array.
+            if first in DEVICE_LIBRARIES and within not in (f"{first}.py", f"_arrays/{first}.py"):
                 yield line, "library", (first,)
-            elif first in DEVICE_LIBRARIES and id(node) in at_import:
-                yield line, "at import", (first,)
             inner = name.removeprefix("ot_fast.").split(".")[0]
             if inner in EXTENSIONS and within != "_backends.py":
                 yield line, "extension", (inner,)
@@ -136,14 +130,6 @@ def check_python(path: Path, within: str) -> Iterator[Finding]:
                 yield line, "print", ()
             if called in EXITS:
                 yield line, "exit", ()
-
-
-def module_level(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes outside any function: what runs on import."""
-    for child in ast.iter_child_nodes(tree):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield child
-            yield from module_level(child)
 
 
 def findings(root: Path) -> Iterator[tuple[str, str]]:
