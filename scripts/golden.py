@@ -871,7 +871,8 @@ def solved(root: Path, level: str, threads: int, args: argparse.Namespace, keep:
 
     for pattern in ("", args.pattern):
         if keep and file(pattern).exists():
-            return pickle.loads(file(pattern).read_bytes())
+            found = pickle.loads(file(pattern).read_bytes())
+            return {k: v for k, v in found.items() if re.search(args.pattern, k)}
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "out.pickle"
         paths = [str(root)]
