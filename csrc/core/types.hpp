@@ -49,44 +49,4 @@ struct CostStats {
 template <class T>
 inline constexpr double kLeastSum = sizeof(T) == 4 ? 1e-37 : 1e-290;
 
-// The dual of sparse plans on candidate entries, which lie by lines: see solvers/lines.hpp.
-struct LineView {
-  static constexpr index kPad = 8;  // room for whole vectors behind a line
-  index lines = 0, others = 0, k = 0;
-  double reg = 0, sigma = 0;
-  const index* begin = nullptr;       // (lines + 1)
-  const std::int32_t* idx = nullptr;  // by entry
-  const double* cost = nullptr;       // by entry, less sigma P of the proximal centre
-  const double* b = nullptr;          // (lines)
-  const double* alpha = nullptr;      // (others)
-  double* beta = nullptr;             // (lines) in and out
-  double* theta = nullptr;            // (lines) in and out
-  double* t = nullptr;                // by entry, out where only they are asked for
-  index* first = nullptr;             // (lines) out: the first of a line's positive t,
-  index* near = nullptr;              // (lines) out: the end of those near its tie, and
-  index* end = nullptr;               // (lines) out: of all of them, in
-  std::int32_t* positive = nullptr;   // (begin_lines + kPad lines) the others of those entries
-  double* z = nullptr;                // scratch, from begin_j + kPad j on
-  double* val = nullptr;              // laid out like `positive`: their t
-};
-
-// H step = gradient for the Newton step on lines (solvers/curvature.hpp), by slices of eight lines and of
-// eight others. With u and v the sums of x over the near and the top entries of a line,
-//   q_near = near_near u + near_top v,  q_top = near_top u + top_top v,  (H x)_i = diagonal_i x_i - sum q.
-// A slice has as many slots as its longest needs; eight indices make a slot.
-struct LineSystem {
-  index line_slices = 0, other_slices = 0;
-  const index* line_slots = nullptr;        // (2 line_slices + 1): a slice's near entries, then its top ones
-  const index* other_slots = nullptr;       // (other_slices + 1)
-  const std::int32_t* line_idx = nullptr;   // others; behind the end of a line 8 other_slices
-  const std::int32_t* other_idx = nullptr;  // places in q; behind the end of an other 16 line_slices
-  // (8 line_slices)
-  const double *near_near = nullptr, *near_top = nullptr, *top_top = nullptr;
-  // (8 other_slices); direction has eight zeros more
-  const double *diagonal = nullptr, *inverse = nullptr, *gradient = nullptr;
-  double *step = nullptr, *residual = nullptr, *direction = nullptr, *product = nullptr;
-  double* q = nullptr;  // (16 line_slices + 8): eight of the top, eight of the near, and so on; zero at its end
-  double left = 0.1;    // of the L1 norm of the gradient, at most
-};
-
 }  // namespace ot

@@ -16,9 +16,9 @@
 #include "algorithms/graph_factor.hpp"
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
-#include "core/slack.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/thread_pool.hpp"
+#include "sparse/backend.hpp"
 
 namespace ot::cpu {
 
@@ -237,21 +237,22 @@ class Backend {
     to.begin[geo.n] = at;
   }
 
-  // Chunks of about equal numbers of entries, whose sums are added in order.
   void lines(const LineView& L, double* sums) {
-    const index nnz = L.begin[L.lines], count = std::clamp<index>((nnz + 16 * L.lines) >> 13, 1, 16);
+    const index count = line_chunks(L);
     parts_.reserve(count * stride(L.others));
-    const auto first = [&](index c) {
-      return c == count ? L.lines : std::lower_bound(L.begin, L.begin + L.lines, nnz * c / count) - L.begin;
-    };
     ThreadPool::instance().run(count, threads_, [&](index c) {
-      if (!sums) return kernels_.line_entries(L, first(c), first(c + 1));
       double* part = parts_.data() + c * stride(L.others);
       std::fill(part, part + L.others, 0.0);
-      kernels_.lines(L, part, first(c), first(c + 1));
+      kernels_.lines(L, part, first_line(L, c, count), first_line(L, c + 1, count));
     });
-    if (!sums) return;
     add_parts(count, L.others, sums);
+  }
+
+  void line_entries(const LineView& L) {
+    const index count = line_chunks(L);
+    ThreadPool::instance().run(count, threads_, [&](index c) {
+      kernels_.line_entries(L, first_line(L, c, count), first_line(L, c + 1, count));
+    });
   }
 
   void line_step(const LineSystem& system) { kernels_.line_step(system); }
@@ -346,6 +347,15 @@ class Backend {
   const Kernels& table() const { return kernels_; }
 
  private:
+  // Lines in chunks of about equal numbers of entries, whose sums are added in order.
+  static index line_chunks(const LineView& L) {
+    return std::clamp<index>((L.begin[L.lines] + 16 * L.lines) >> 13, 1, 16);
+  }
+  static index first_line(const LineView& L, index chunk, index chunks) {
+    if (chunk == chunks) return L.lines;
+    return std::lower_bound(L.begin, L.begin + L.lines, L.begin[L.lines] * chunk / chunks) - L.begin;
+  }
+
   static constexpr index kMaxChunks = 64, kBlock = 4096;
   static constexpr index kPiece = index{1} << 21;  // entries between two looks at the interrupt flag
 

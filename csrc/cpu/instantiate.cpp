@@ -5,7 +5,7 @@
 
 namespace ot {
 
-static_assert(SlackBackend<cpu::Backend>);
+static_assert(SparseBackend<cpu::Backend>);
 template struct EntropicSolvers<cpu::Backend>;
 template struct SparseSolvers<cpu::Backend>;
 

@@ -2,6 +2,7 @@
 // instruction-set level. Included by kernel files, so no STL here.
 #pragma once
 #include "core/types.hpp"
+#include "sparse/line_view.hpp"
 
 namespace ot::cpu {
 

@@ -324,9 +324,9 @@ inline void solve_line(const LineView& L, index j, const LineEntries& of, index 
       index n = 0;
       for (index e = 0; e < of.n; e += lanes<double>) {
         const index some = of.n - e < lanes<double> ? of.n - e : lanes<double>;
-        n += pack_between(load(of.z + e), -x, kNone, of.idx + e, some, L.positive + p0 + n, L.val + p0 + n);
+        n += pack_between(load(of.z + e), -x, kNone, of.idx + e, some, L.support + p0 + n, L.support_t + p0 + n);
       }
-      bound_line(L, L.val + p0, n, mass, hint, x, tie);
+      bound_line(L, L.support_t + p0, n, mass, hint, x, tie);
     }
   }
   L.beta[j] = x;
@@ -348,13 +348,13 @@ inline void lines(const LineView& L, double* __restrict sums, index j0, index j1
   const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : flat, whole = L.reg + L.sigma;
   double short_z[kShort], z[kShort + LineView::kPad];
   std::int32_t idx[kShort + LineView::kPad];
-  double* const val = L.val;
-  std::int32_t* const positive = L.positive;
+  double* const val = L.support_t;
+  std::int32_t* const positive = L.support;
   const index begin = L.begin[j0] + LineView::kPad * j0;
   index end = begin;
   for (index j = j0; j < j1; ++j) {
     const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
-    L.first[j] = L.near[j] = L.end[j] = end;
+    L.tied_begin[j] = L.above_begin[j] = L.above_end[j] = end;
     if (n == 0 || !(L.b[j] > 0)) continue;
     if (n == 1) {
       const double z = L.alpha[L.idx[e0]] - L.cost[e0];
@@ -363,10 +363,10 @@ inline void lines(const LineView& L, double* __restrict sums, index j0, index j1
       positive[end] = L.idx[e0];
       val[end] = (z + L.beta[j]) * flat;
       end += val[end] > kLeast;
-      L.end[j] = end;
+      L.above_end[j] = end;
       continue;
     }
-    LineEntries of{L.z + e0 + LineView::kPad * j, L.idx + e0, n};
+    LineEntries of{L.slack + e0 + LineView::kPad * j, L.idx + e0, n};
     double guess = -kNone;
     if (n <= W) {
       store(z, line_slacks(L, e0, n));
@@ -383,7 +383,7 @@ inline void lines(const LineView& L, double* __restrict sums, index j0, index j1
       store(z + count, splat(-kNone));
       of = {z, idx, count};
     } else {
-      slacks(L, j, L.z + e0 + LineView::kPad * j, L.theta[j] - L.beta[j]);
+      slacks(L, j, L.slack + e0 + LineView::kPad * j, L.theta[j] - L.beta[j]);
     }
     bool solved = of.n <= W && solve_vector(L, j, load(of.z), flat, steep);
     if (guess > -kNone && !(L.theta[j] - L.beta[j] >= guess)) {
@@ -400,9 +400,9 @@ inline void lines(const LineView& L, double* __restrict sums, index j0, index j1
       }
     };
     if (L.k < of.n) pack(kLeast, edge);
-    L.near[j] = end;
+    L.above_begin[j] = end;
     pack(edge, kNone);
-    L.end[j] = end;
+    L.above_end[j] = end;
   }
   for (index e = begin; e < end; ++e) sums[positive[e]] += val[e];
 }
@@ -412,7 +412,7 @@ inline void line_entries(const LineView& L, index j0, index j1) {
   const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : flat;
   for (index j = j0; j < j1; ++j) {
     const index e0 = L.begin[j], n = L.begin[j + 1] - e0;
-    double *t = L.t + e0, *z = L.z + e0 + LineView::kPad * j;
+    double *t = L.t + e0, *z = L.slack + e0 + LineView::kPad * j;
     const bool in = L.b[j] > 0;
     if (in) slacks(L, j, z, 0);
     for (index e = 0; e < n; e += lanes<double>)
@@ -456,14 +456,14 @@ void line_step(const LineSystem& S) {
       const Eight v = slots(S.line_idx, at[1], at[2], S.direction);
       if (at[0] == at[1]) {
         for (index p = 0; p < Eight::kParts; ++p)
-          store(S.q + 16 * s + p * W, load(S.top_top + 8 * s + p * W) * v.part[p]);
+          store(S.q + 16 * s + p * W, load(S.above_above + 8 * s + p * W) * v.part[p]);
         continue;
       }
       const Eight u = slots(S.line_idx, at[0], at[1], S.direction);
       for (index p = 0; p < Eight::kParts; ++p) {
-        const V both = load(S.near_top + 8 * s + p * W);
-        store(S.q + 16 * s + p * W, both * u.part[p] + load(S.top_top + 8 * s + p * W) * v.part[p]);
-        store(S.q + 16 * s + 8 + p * W, load(S.near_near + 8 * s + p * W) * u.part[p] + both * v.part[p]);
+        const V both = load(S.tied_above + 8 * s + p * W);
+        store(S.q + 16 * s + p * W, both * u.part[p] + load(S.above_above + 8 * s + p * W) * v.part[p]);
+        store(S.q + 16 * s + 8 + p * W, load(S.tied_tied + 8 * s + p * W) * u.part[p] + both * v.part[p]);
       }
     }
     V curvatures{};

@@ -23,10 +23,11 @@
 #include "algorithms/graph_factor.hpp"
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
-#include "core/slack.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/slack.hpp"
 #include "cuda/vectors.hpp"
+#include "sparse/backend.hpp"
+#include "sparse/host_lines.hpp"
 
 namespace ot::cuda {
 
@@ -82,8 +83,9 @@ class BackendOn {
 
   void candidates(const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to);
   // The lines are few, and where the solver reads them: the way to the device and back costs more than they do.
-  void lines(const LineView& view, double* sums) { on_host().lines(view, sums); }
-  void line_step(const LineSystem& system) { on_host().step(system); }
+  void lines(const LineView& view, double* sums) { host_lines_.lines(view, sums); }
+  void line_entries(const LineView& view) { host_lines_.line_entries(view); }
+  void line_step(const LineSystem& system) { host_lines_.line_step(system); }
   void write(index n, const double* from, double* to) {
     device_.upload(to, from, n * static_cast<index>(sizeof(double)));
   }
@@ -149,18 +151,13 @@ class BackendOn {
     return b.data();
   }
 
-  LineKernels& on_host() {
-    if (!on_host_.lines) on_host_ = lines_on_host();
-    return on_host_;
-  }
-
   Device& device_;
   Buffer<double> h_, parts_, row_, val_, col_val_;
   Buffer<std::int32_t> idx_, col_row_;
   Buffer<index> begin_, end_, length_, offset_, col_begin_;
   Buffer<std::uint32_t> keys_;
   Buffer<Placed> entries_;
-  LineKernels on_host_;
+  HostLines host_lines_;
   Laplacian factor_;
   struct {  // on the host: the columns of T, and the diagonal of (columns, rows)
     Buffer<index> begin;

@@ -6,7 +6,7 @@
 
 namespace ot {
 
-static_assert(SlackBackend<cuda::Backend>);
+static_assert(SparseBackend<cuda::Backend>);
 extern template class cuda::BackendOn<cuda::Gpu>;  // kernels.cu
 template struct EntropicSolvers<cuda::Backend>;
 template class EntropicStart<cuda::Backend>;

@@ -15,7 +15,7 @@
 
 namespace ot {
 
-template <SlackBackend B>
+template <SparseBackend B>
 class SparsityConstrained : Quadratic<B> {
   using Base = Quadratic<B>;
   using Base::base, Base::climb, Base::clock_, Base::descend, Base::dual_, Base::finish, Base::kAll, Base::limits_,
@@ -229,12 +229,12 @@ class SparsityConstrained : Quadratic<B> {
   // From the plan in flow_ down, as long as it pays.
   void improve(bool found, double bound) {
     Array<index> from;
-    LineDual qp;
+    LineDual<B> qp;
     qp.shape(dual_.lines, dual_.others);
     qp.a = dual_.a;
     qp.b = dual_.b;
     qp.reg = p_.reg;
-    qp.kernels = dual_.kernels;
+    qp.backend = dual_.backend;
     qp.alpha = dual_.alpha;
     qp.beta = dual_.beta;
     support(held_, from);
@@ -261,7 +261,7 @@ class SparsityConstrained : Quadratic<B> {
   }
 
   // Entries of positive slack into free places; false where there are none.
-  bool fill(const LineDual& at_potentials) {
+  bool fill(const LineDual<B>& at_potentials) {
     bool added = false;
     const auto gain = [&](index j, index e) {
       return at_potentials.alpha[dual_.idx[e]] + at_potentials.beta[j] - dual_.cost[e];
@@ -284,13 +284,13 @@ class SparsityConstrained : Quadratic<B> {
   }
 
   // `to` becomes the problem on the support kept; entry e of it is entry from[e] of the candidates.
-  void support(LineDual& to, Array<index>& from) {
+  void support(LineDual<B>& to, Array<index>& from) {
     if (to.lines == 0) {
       to.shape(dual_.lines, dual_.others);
       to.a = dual_.a;
       to.b = dual_.b;
       to.reg = p_.reg;
-      to.kernels = dual_.kernels;
+      to.backend = dual_.backend;
     }
     from.clear();
     to.idx.clear();
@@ -314,14 +314,14 @@ class SparsityConstrained : Quadratic<B> {
       for (index e = dual_.begin[j]; e < dual_.begin[j + 1]; ++e) f(j, e);
   }
 
-  using Doubles = LineDual::Doubles;
+  using Doubles = typename LineDual<B>::Doubles;
   static constexpr int kPricing = 40, kImprove = 12;
   static constexpr double kWide = 1e-2;             // gap, relative, from where on exchanges are tried
   static constexpr double kNarrow = 1e-3;           // and under which more entries hardly pay
   static constexpr double kHold = 0.1, kStep = 64;  // damping, and the longest step in mean entries times reg
   const index k_;
   const bool semi_dual_;
-  LineDual held_;
+  LineDual<B> held_;
   Doubles flow_;
   Array<char> keep_;
   Array<index> order_;

@@ -2,14 +2,14 @@
 #pragma once
 #include <vector>
 
-#include "core/slack.hpp"
 #include "entropic/semidual.hpp"
+#include "sparse/backend.hpp"
 
 namespace ot {
 
 // The only part of the sparse solvers that runs element-wise kernels: for a device its own compiler
 // instantiates it (instantiate.*), and the C++ compiler all the rest.
-template <SlackBackend B>
+template <SparseBackend B>
 class EntropicStart : SemiDual<B> {
  public:
   EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor);
@@ -22,7 +22,7 @@ class EntropicStart : SemiDual<B> {
   index passes_ = 0;
 };
 
-template <SlackBackend B>
+template <SparseBackend B>
 EntropicStart<B>::EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
     : SemiDual<B>(be, p, limits, monitor),
       rows_(be.template buffer<double>(p.geo.n)),
@@ -33,7 +33,7 @@ EntropicStart<B>::EntropicStart(B& be, const Problem& p, const Limits& limits, c
   be.write(p.geo.m, std::vector<double>(p.geo.m, 0.0).data(), this->psi_);
 }
 
-template <SlackBackend B>
+template <SparseBackend B>
 index EntropicStart<B>::run(double reg, double* phi, double* psi) {
   if (last_ > 0) this->rescale(last_ / reg);
   this->stage(reg, 1e-1, 10, Precision::f32);

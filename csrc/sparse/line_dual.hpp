@@ -24,17 +24,18 @@
 #include <utility>
 
 #include "core/array.hpp"
-#include "core/slack.hpp"
+#include "sparse/backend.hpp"
 #include "sparse/line_system.hpp"
 
 namespace ot {
 
+template <Lined B>
 class LineDual {
  public:
   using Doubles = Array<double>;
   using Stop = std::function<bool()>;
 
-  LineKernels kernels;  // of the backend
+  B* backend = nullptr;
   index lines = 0, others = 0;
   const double *a = nullptr, *b = nullptr;  // masses of the others and of the lines
   index k = std::numeric_limits<index>::max();
@@ -55,7 +56,7 @@ class LineDual {
     begin.assign(lines + 1, 0);
     for (Doubles* v : {&alpha, &gradient, &base_, &step_, &sums_, &last_alpha_}) v->assign(others, 0);
     for (Doubles* v : {&beta, &theta, &level, &last_edge_}) v->assign(lines, 0);
-    for (auto* v : {&first_, &near_, &end_}) v->assign(lines, 0);
+    for (auto* v : {&tied_begin_, &above_begin_, &above_end_}) v->assign(lines, 0);
   }
 
   // Levels at the last evaluation; with `positive`, zero.
@@ -145,7 +146,7 @@ class LineDual {
   void evaluate() {
     shift();
     differentiate();
-    kernels.lines(view(), nullptr);
+    backend->line_entries(view());
   }
 
   // Newton steps, their components clipped, each with a line search; until error <= tol. Returns
@@ -156,7 +157,7 @@ class LineDual {
     differentiate();
     first_error = error;
     const bool within = ascend(tol, reach, clip, most, stop, beyond);
-    kernels.lines(view(), nullptr);
+    backend->line_entries(view());
     return within;
   }
 
@@ -200,7 +201,7 @@ class LineDual {
     for (index j = 0; j < lines; ++j) most = std::max(most, beta[j] - level_of(j) + level[j]);
     return rise(alpha) + most;
   }
-  index positive(index j) const { return end_[j] - first_[j]; }
+  index positive(index j) const { return above_end_[j] - tied_begin_[j]; }
 
   static constexpr double kDamping = 1e-3, kBeyond = 8;
 
@@ -240,7 +241,7 @@ class LineDual {
   // Rounding can leave an entry at the tie where there is none: then k others are above it.
   double level_of(index j) const {
     if (positive(j) < k) return 0;
-    const index near = near_[j], end = end_[j];
+    const index near = above_begin_[j], end = above_end_[j];
     if (end - near < k) return theta[j];
     return reg * *std::min_element(val_.begin() + near, val_.begin() + end);
   }
@@ -249,25 +250,25 @@ class LineDual {
     positive_.resize(idx.size() + LineView::kPad * lines);
     z_.resize(positive_.size());
     val_.resize(positive_.size());
-    return {lines,
-            others,
-            k,
-            reg,
-            sigma,
-            begin.data(),
-            idx.data(),
-            shifted_.empty() ? cost.data() : shifted_.data(),
-            b,
-            alpha.data(),
-            beta.data(),
-            theta.data(),
-            t.data(),
-            first_.data(),
-            near_.data(),
-            end_.data(),
-            positive_.data(),
-            z_.data(),
-            val_.data()};
+    return {.lines = lines,
+            .others = others,
+            .k = k,
+            .reg = reg,
+            .sigma = sigma,
+            .begin = begin.data(),
+            .idx = idx.data(),
+            .cost = shifted_.empty() ? cost.data() : shifted_.data(),
+            .b = b,
+            .alpha = alpha.data(),
+            .beta = beta.data(),
+            .theta = theta.data(),
+            .t = t.data(),
+            .tied_begin = tied_begin_.data(),
+            .above_begin = above_begin_.data(),
+            .above_end = above_end_.data(),
+            .support = positive_.data(),
+            .support_t = val_.data(),
+            .slack = z_.data()};
   }
 
   // Costs less sigma times the centre.
@@ -280,7 +281,7 @@ class LineDual {
 
   // beta, theta and the gradient at alpha.
   void differentiate() {
-    kernels.lines(view(), sums_.data());
+    backend->lines(view(), sums_.data());
     error = 0;
     for (index i = 0; i < others; ++i) {
       gradient[i] = a[i] > 0 ? a[i] - sums_[i] : 0.0;
@@ -365,8 +366,8 @@ class LineDual {
 
   // The step, clipped, without its mean; returns <gradient, step>.
   double step(double clip) {
-    curvature_.build(view(), damping / (reg + sigma));
-    curvature_.solve(kernels.step, gradient, step_);
+    hessian_.build(view(), damping / (reg + sigma));
+    hessian_.solve(*backend, gradient, step_);
     double slope = 0, mean = 0, mass = 0;
     for (index i = 0; i < (others); ++i) {
       step_[i] = std::min(clip, std::max(-clip, step_[i]));
@@ -402,10 +403,10 @@ class LineDual {
     return tau;
   }
 
-  LineCurvature curvature_;
+  LineHessian hessian_;
   Doubles shifted_, z_, val_, order_, base_, step_, sums_, last_alpha_, last_edge_;
-  Array<std::int32_t> positive_;     // others of positive entries, line by line
-  Array<index> first_, near_, end_;  // (lines) where they begin and end
+  Array<std::int32_t> positive_;                       // others of positive entries, line by line
+  Array<index> tied_begin_, above_begin_, above_end_;  // (lines) where they begin and end
   // New candidates, before they replace the old ones.
   Array<index> spare_begin_, next_, merged_begin_;
   Array<std::int32_t> spare_idx_, merged_idx_;

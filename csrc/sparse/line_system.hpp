@@ -1,102 +1,136 @@
-// The system of a Newton step on the dual of lines (lines.hpp): the generalised Hessian after beta is
-// eliminated. Per line, with J the derivative of t: J - J1 1'J / 1'J1, where J = diag(weight) less a rank
-// one over the entries near the tie. The weight is 1/sigma near the tie and 1/(reg + sigma) above; J1 is
-// `share` near it.
+// The linear system of a Newton step on the dual of a sparse plan (line_dual.hpp).
+//
+// beta is eliminated. With J the derivative of the entries t of a line in the potentials, a line adds
+//   J - J 1 1' J / (1' J 1)
+// to the generalised Hessian H. J is diagonal, 1/sigma at tied entries and 1/(reg + sigma) at entries above the tie,
+// less a matrix of rank one over the tied entries. `ridge` is added to the diagonal of H.
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 
 #include "core/array.hpp"
-#include "core/types.hpp"
+#include "sparse/backend.hpp"
 
 namespace ot {
 
-class LineCurvature {
+class LineHessian {
  public:
   using Doubles = Array<double>;
 
-  // From the positive entries of lines. Lines and others are sorted by length, eight of about the same
-  // abreast: what is done to them has no short loops, whose ends a processor cannot foretell.
+  // H at the support that the backend wrote. Lines and others are sorted by length and laid out by eights of nearly
+  // equal length, so that loops over them are long: branch mispredictions at the ends of short loops cost more than
+  // the sort.
   void build(const LineView& L, double ridge) {
-    const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : 0;
-    find(L);
-    const index slices = ceil8(lines_.size()), other_slices = ceil8(L.others);
-    for (Doubles* v : {&near_near_, &near_top_, &top_top_}) v->assign(8 * slices, 0);
-    weight_.assign(L.others, 0);
-    least_.assign(L.others, 0);
-    degree_.assign(L.others, 0);
-    for (index r = 0; r < lines_.size(); ++r) {
-      const Line& line = lines_[r];
-      const index near = line.near - line.first, top = line.end - line.near;
-      double rank = 0, share = 0;
-      if (near > 0) {
-        const auto m = static_cast<double>(near);
-        const double rest = m + static_cast<double>(std::max<index>(0, L.k - top)) * (L.sigma / L.reg);
-        rank = 1 / (L.sigma * rest);
-        share = (1 - m / rest) / L.sigma;
-      }
-      const double h = static_cast<double>(top) * flat + static_cast<double>(near) * share, height = h > 0 ? 1 / h : 0;
-      // In this order: at a reg of 1e200 squares leave the range.
-      near_near_[r] = rank + share * (share * height);
-      near_top_[r] = share * (flat * height);
-      top_top_[r] = flat * (flat * height);
-      for (index p = line.first; p < line.end; ++p) {
-        const index i = L.positive[p];
-        const bool tied = p < line.near;
-        ++degree_[i];
-        weight_[i] += tied ? steep : flat;
-        least_[i] += tied ? steep - near_near_[r] : flat - top_top_[r];
-      }
-    }
-    others_.resize(L.others);
-    for (index i = 0; i < L.others; ++i) others_[i] = static_cast<std::int32_t>(i);
-    by_length(others_, spare_others_, [this](std::int32_t i) { return degree_[i]; });
-    lay_out(L, slices, other_slices);
-    for (Doubles* v : {&diagonal_, &inverse_, &gradient_, &step_, &residual_, &product_})
+    select_lines(L);
+    const index line_slices = slices(lines_.size()), other_slices = slices(L.others);
+    sum_lines(L, 8 * line_slices);
+    sort_others(L.others);
+    lay_out(L, line_slices, other_slices);
+    for (Doubles* v : {&cg_.diagonal, &cg_.inverse, &cg_.gradient, &cg_.step, &cg_.residual, &cg_.product})
       v->assign(8 * other_slices, 0);
-    direction_.assign(8 * other_slices + 8, 0);
-    q_.assign(16 * slices + 8, 0);
+    cg_.direction.assign(8 * other_slices + 8, 0);
+    cg_.q.assign(16 * line_slices + 8, 0);
     for (index r = 0; r < others_.size(); ++r) {
       const index i = others_[r];
-      diagonal_[r] = weight_[i] + ridge;
-      inverse_[r] = 1 / (std::max(0.0, least_[i]) + ridge);
+      cg_.diagonal[r] = diagonal_.of_entries[i] + ridge;
+      cg_.inverse[r] = 1 / (std::max(0.0, diagonal_.of_hessian[i]) + ridge);
     }
   }
 
-  // step = H^-1 gradient.
-  void solve(const std::function<void(const LineSystem&)>& solver, const Doubles& gradient, Doubles& step) {
-    for (index r = 0; r < others_.size(); ++r) gradient_[r] = gradient[others_[r]];
-    solver({line_slots_.size() / 2, other_slots_.size() - 1, line_slots_.data(), other_slots_.data(), line_idx_.data(),
-            other_idx_.data(), near_near_.data(), near_top_.data(), top_top_.data(), diagonal_.data(), inverse_.data(),
-            gradient_.data(), step_.data(), residual_.data(), direction_.data(), product_.data(), q_.data()});
-    for (index r = 0; r < others_.size(); ++r) step[others_[r]] = step_[r];
+  // step = H^-1 gradient, until the residual is `left` of the gradient (L1).
+  template <Lined B>
+  void solve(B& be, const Doubles& gradient, Doubles& step, double left = LineSystem().left) {
+    for (index r = 0; r < others_.size(); ++r) cg_.gradient[r] = gradient[others_[r]];
+    be.line_step(LineSystem{.line_slices = line_slots_.begin.size() / 2,
+                            .other_slices = other_slots_.begin.size() - 1,
+                            .line_slots = line_slots_.begin.data(),
+                            .other_slots = other_slots_.begin.data(),
+                            .line_idx = line_slots_.idx.data(),
+                            .other_idx = other_slots_.idx.data(),
+                            .tied_tied = coupling_.tied_tied.data(),
+                            .tied_above = coupling_.tied_above.data(),
+                            .above_above = coupling_.above_above.data(),
+                            .diagonal = cg_.diagonal.data(),
+                            .inverse = cg_.inverse.data(),
+                            .gradient = cg_.gradient.data(),
+                            .step = cg_.step.data(),
+                            .residual = cg_.residual.data(),
+                            .direction = cg_.direction.data(),
+                            .product = cg_.product.data(),
+                            .q = cg_.q.data(),
+                            .left = left});
+    for (index r = 0; r < others_.size(); ++r) step[others_[r]] = cg_.step[r];
   }
 
  private:
+  // The support of a line: tied entries in [tied_begin, above_begin), the others up to above_end.
   struct Line {
-    index first, near, end;  // its positive entries, those near the tie before `near`
+    index tied_begin, above_begin, above_end;
+    index tied() const { return above_begin - tied_begin; }
+    index above() const { return above_end - above_begin; }
   };
-  static index ceil8(index n) { return (n + 7) / 8; }
+  struct Slots {
+    Array<index> begin;       // of a slice
+    Array<std::int32_t> idx;  // eight a slot
+  };
+  static index slices(index n) { return (n + 7) / 8; }
 
-  // Lines of two entries or more: one entry follows its line, without curvature.
-  void find(const LineView& L) {
+  // Lines of two entries or more, by their tied entries, then by those above. The entry of a line that has one only
+  // is the mass of the line: it has no derivative.
+  void select_lines(const LineView& L) {
     lines_.resize(L.lines);
-    index count = 0;
-    index tied = 0;
+    index count = 0, tied = 0;
     for (index j = 0; j < L.lines; ++j) {
-      lines_[count] = {L.first[j], L.near[j], L.end[j]};
-      tied += L.near[j] - L.first[j];
-      count += L.end[j] - L.first[j] > 1;
+      const Line line{L.tied_begin[j], L.above_begin[j], L.above_end[j]};
+      lines_[count] = line;
+      tied += line.tied();
+      count += line.tied() + line.above() > 1;
     }
     lines_.resize(count);
-    by_length(lines_, spare_lines_, [](const Line& line) { return line.end - line.near; });
-    if (tied > 0) by_length(lines_, spare_lines_, [](const Line& line) { return line.near - line.first; });
+    sort_by(lines_, spare_lines_, [](const Line& line) { return line.above(); });
+    if (tied > 0) sort_by(lines_, spare_lines_, [](const Line& line) { return line.tied(); });
   }
 
-  // Stable, by counting.
+  // coupling_ by line, diagonal_ and degree_ by other.
+  void sum_lines(const LineView& L, index places) {
+    const double flat = 1 / (L.reg + L.sigma), steep = L.sigma > 0 ? 1 / L.sigma : 0;
+    for (Doubles* v : {&coupling_.tied_tied, &coupling_.tied_above, &coupling_.above_above}) v->assign(places, 0);
+    for (Doubles* v : {&diagonal_.of_entries, &diagonal_.of_hessian}) v->assign(L.others, 0);
+    degree_.assign(L.others, 0);
+    for (index r = 0; r < lines_.size(); ++r) {
+      const Line& line = lines_[r];
+      double rank = 0, slope = 0;  // of the rank one, and J 1 at a tied entry
+      if (line.tied() > 0) {
+        const auto tied = static_cast<double>(line.tied());
+        const double rest = tied + static_cast<double>(std::max<index>(0, L.k - line.above())) * (L.sigma / L.reg);
+        rank = 1 / (L.sigma * rest);
+        slope = (1 - tied / rest) / L.sigma;
+      }
+      const double total = static_cast<double>(line.above()) * flat + static_cast<double>(line.tied()) * slope;
+      const double height = total > 0 ? 1 / total : 0;
+      // The order of the products keeps them in range at a reg of 1e200.
+      coupling_.tied_tied[r] = rank + slope * (slope * height);
+      coupling_.tied_above[r] = slope * (flat * height);
+      coupling_.above_above[r] = flat * (flat * height);
+      for (index p = line.tied_begin; p < line.above_end; ++p) {
+        const index i = L.support[p];
+        const bool tied = p < line.above_begin;
+        ++degree_[i];
+        diagonal_.of_entries[i] += tied ? steep : flat;
+        diagonal_.of_hessian[i] += tied ? steep - coupling_.tied_tied[r] : flat - coupling_.above_above[r];
+      }
+    }
+  }
+
+  void sort_others(index count) {
+    others_.resize(count);
+    for (index i = 0; i < count; ++i) others_[i] = static_cast<std::int32_t>(i);
+    sort_by(others_, spare_others_, [this](std::int32_t i) { return degree_[i]; });
+  }
+
+  // Stable counting sort.
   template <class T, class Length>
-  void by_length(Array<T>& items, Array<T>& spare, Length length) {
+  void sort_by(Array<T>& items, Array<T>& spare, Length length) {
     count_.clear();
     for (const T& item : items) {
       const index n = length(item);
@@ -109,48 +143,60 @@ class LineCurvature {
     items.swap(spare);
   }
 
-  void lay_out(const LineView& L, index slices, index other_slices) {
+  // Slots of lines hold places of others, slots of others hold places in q.
+  void lay_out(const LineView& L, index line_slices, index other_slices) {
     place_.resize(L.others);
     for (index r = 0; r < others_.size(); ++r) place_[others_[r]] = static_cast<std::int32_t>(r);
-    line_slots_.assign(1, 0);
+    line_slots_.begin.assign(1, 0);
     index last = 0;
-    for (index s = 0; s < slices; ++s) {
-      index near = 0, top = 0;
-      for (index r = (8 * s); r < std::min(8 * s + 8, lines_.size()); ++r) {
-        near = std::max(near, lines_[r].near - lines_[r].first);
-        top = std::max(top, lines_[r].end - lines_[r].near);
+    for (index s = 0; s < line_slices; ++s) {
+      index tied = 0, above = 0;
+      for (index r = 8 * s; r < std::min(8 * s + 8, lines_.size()); ++r) {
+        tied = std::max(tied, lines_[r].tied());
+        above = std::max(above, lines_[r].above());
       }
-      line_slots_.push_back(last += near);
-      line_slots_.push_back(last += top);
+      line_slots_.begin.push_back(last += tied);
+      line_slots_.begin.push_back(last += above);
     }
-    line_idx_.assign(8 * last, static_cast<std::int32_t>(8 * other_slices));
-    other_slots_.assign(1, 0);
-    for (index s = 0; s < other_slices; ++s)  // sorted: the last is the longest
-      other_slots_.push_back(other_slots_.back() + degree_[others_[std::min(8 * s + 7, others_.size() - 1)]]);
-    other_idx_.assign(8 * other_slots_.back(), static_cast<std::int32_t>(16 * slices));
+    line_slots_.idx.assign(8 * last, static_cast<std::int32_t>(8 * other_slices));
+    other_slots_.begin.assign(1, 0);
+    for (index s = 0; s < other_slices; ++s) {
+      const index longest = others_[std::min(8 * s + 7, others_.size() - 1)];  // they are sorted
+      other_slots_.begin.push_back(other_slots_.begin.back() + degree_[longest]);
+    }
+    other_slots_.idx.assign(8 * other_slots_.begin.back(), static_cast<std::int32_t>(16 * line_slices));
     next_.resize(L.others);
-    for (index r = 0; r < others_.size(); ++r) next_[others_[r]] = 8 * other_slots_[r / 8] + r % 8;
+    for (index r = 0; r < others_.size(); ++r) next_[others_[r]] = 8 * other_slots_.begin[r / 8] + r % 8;
     for (index r = 0; r < lines_.size(); ++r) {
       const Line& line = lines_[r];
       const index slice = r / 8, lane = r % 8;
       const auto put = [&](index first, index end, index slot, index q) {
         for (index p = first; p < end; ++p, ++slot) {
-          const index i = L.positive[p];
-          line_idx_[8 * slot + lane] = place_[i];
-          other_idx_[next_[i]] = static_cast<std::int32_t>(q);
+          const index i = L.support[p];
+          line_slots_.idx[8 * slot + lane] = place_[i];
+          other_slots_.idx[next_[i]] = static_cast<std::int32_t>(q);
           next_[i] += 8;
         }
       };
-      put(line.first, line.near, line_slots_[2 * slice], 16 * slice + 8 + lane);
-      put(line.near, line.end, line_slots_[2 * slice + 1], 16 * slice + lane);
+      put(line.tied_begin, line.above_begin, line_slots_.begin[2 * slice], 16 * slice + 8 + lane);
+      put(line.above_begin, line.above_end, line_slots_.begin[2 * slice + 1], 16 * slice + lane);
     }
   }
 
   Array<Line> lines_, spare_lines_;
-  Array<std::int32_t> others_, spare_others_, place_, line_idx_, other_idx_;
-  Array<index> count_, degree_, next_, line_slots_, other_slots_;
-  Doubles near_near_, near_top_, top_top_, weight_, least_;
-  Doubles diagonal_, inverse_, gradient_, step_, residual_, direction_, product_, q_;
+  Array<std::int32_t> others_, spare_others_;  // sorted
+  Array<std::int32_t> place_;                  // the inverse of others_
+  Array<index> count_, degree_, next_;         // degree: entries of an other
+  Slots line_slots_, other_slots_;
+  struct {
+    Doubles tied_tied, tied_above, above_above;
+  } coupling_;
+  struct {
+    Doubles of_entries, of_hessian;
+  } diagonal_;
+  struct {
+    Doubles diagonal, inverse, gradient, step, residual, direction, product, q;
+  } cg_;
 };
 
 }  // namespace ot

@@ -11,7 +11,7 @@
 
 namespace ot {
 
-template <SlackBackend B>
+template <SparseBackend B>
 class Quadratic {
  public:
   Quadratic(B& be, const Problem& p, const QuadraticOptions& o, const Monitor& monitor)
@@ -38,8 +38,7 @@ class Quadratic {
     dual_.a = by_rows_ ? b_.data() : a_.data();
     dual_.b = by_rows_ ? a_.data() : b_.data();
     dual_.reg = p.reg;
-    dual_.kernels = {[this](const LineView& view, double* sums) { be_.lines(view, sums); },
-                     [this](const LineSystem& system) { be_.line_step(system); }};
+    dual_.backend = &be_;
   }
 
   SparseSolution solve(Potentials at) {
@@ -64,7 +63,7 @@ class Quadratic {
       });
       dual_.sigma = 0;
       dual_.centre.clear();
-      dual_.damping = LineDual::kDamping;
+      dual_.damping = LineDual<B>::kDamping;
       climb(limits_.tol, 500);
     }
     measure(dual_);  // of both marginals: at such a reg, rounding of the potentials is error of lines too
@@ -146,8 +145,8 @@ class Quadratic {
 
   // Newton on the candidates, taken anew whenever the potentials leave their reach.
   void climb(double tol, index most) {
-    const LineDual::Stop stop = [this] { return stopped(); };
-    double left = INFINITY, beyond = LineDual::kBeyond;
+    const typename LineDual<B>::Stop stop = [this] { return stopped(); };
+    double left = INFINITY, beyond = LineDual<B>::kBeyond;
     index before = 0;  // candidates of the last round
     bool wider = false, cheap = false;
     for (int round = 0; round < kRounds; ++round) {
@@ -178,7 +177,7 @@ class Quadratic {
     for (int round = 0; round < kProximal && !clock_.exhausted(); ++round) {
       dual_.sigma = sigma;
       dual_.centre = dual_.t;
-      dual_.damping = LineDual::kDamping;
+      dual_.damping = LineDual<B>::kDamping;
       climb(std::max(tol, limits_.tol), 100);
       double moved = 0;
       for (index e = 0; e < dual_.t.size(); ++e) moved += std::fabs(dual_.t[e] - dual_.centre[e]);
@@ -341,7 +340,7 @@ class Quadratic {
   double value(bool project, double* beyond = nullptr) { return base() + dual_.value(project, beyond); }
 
   // <C,T> + reg/2 |T|^2, where T has the marginals a and b but for the gradient of `from`.
-  double primal(const LineDual& from) const {
+  double primal(const LineDual<B>& from) const {
     double sum = base(), square = 0;
     const auto& of = by_rows_ ? g_ : f_;
     for (index i = 0; i < from.others; ++i)
@@ -354,7 +353,7 @@ class Quadratic {
   }
 
   // The error of a plan given.
-  static void measure(LineDual& of) {
+  static void measure(LineDual<B>& of) {
     double lines = 0;
     std::copy(of.a, of.a + of.others, of.gradient.begin());
     for (index j = 0; j < of.lines; ++j) {
@@ -370,7 +369,7 @@ class Quadratic {
     of.error = std::max(of.error, lines);
   }
 
-  void take(const LineDual& from, SparsePlan& plan) const {
+  void take(const LineDual<B>& from, SparsePlan& plan) const {
     plan.begin.assign(1, 0);
     plan.idx.clear();
     plan.val.clear();
@@ -410,7 +409,7 @@ class Quadratic {
   const bool by_rows_, warm_;
   const index n_, m_;
   Clock clock_;
-  LineDual dual_;
+  LineDual<B> dual_;
   Candidates found_;
   Buffer<double> a_, b_, f_, g_, low_row_, low_col_, spare_row_, spare_col_;  // on the host
   double margin_ = 0, polled_ = 0;

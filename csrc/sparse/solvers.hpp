@@ -1,4 +1,4 @@
-// The sparse solvers by name, for backends that find candidates (core/slack.hpp): see entropic/solvers.hpp.
+// The sparse solvers by name, for backends that find candidates (sparse/backend.hpp): see entropic/solvers.hpp.
 #pragma once
 #include "sparse/options.hpp"
 

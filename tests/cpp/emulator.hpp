@@ -166,7 +166,7 @@ struct EmulatedBackend : Emulator, cuda::BackendOn<Emulator> {
   explicit EmulatedBackend(int = 1) : cuda::BackendOn<Emulator>(static_cast<Emulator&>(*this)) {}
 };
 
-static_assert(SlackBackend<EmulatedBackend>);
+static_assert(SparseBackend<EmulatedBackend>);
 
 // Its memory is open to kernels and copies only: a solver that reads or writes it on the host ends there.
 class GuardedEmulator : public Emulator {

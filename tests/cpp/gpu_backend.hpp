@@ -43,6 +43,6 @@ struct GpuBackend : ManagedGpu, cuda::Backend {
   explicit GpuBackend(int = 1) : cuda::Backend(gpu) {}
 };
 
-static_assert(SlackBackend<GpuBackend>);
+static_assert(SparseBackend<GpuBackend>);
 
 }  // namespace ot

@@ -10,7 +10,7 @@
 
 #include "core/backend.hpp"
 #include "core/buffer.hpp"
-#include "core/slack.hpp"
+#include "sparse/backend.hpp"
 
 namespace ot {
 
@@ -149,16 +149,15 @@ class ReferenceBackend {
 
   // By bisection: x such that the line sums to b_j, and inside it theta.
   void lines(const LineView& L, double* out) {
-    if (!out) return;  // t is there
     std::fill(out, out + L.others, 0.0);
     for (index j = 0; j < L.lines; ++j) {
       const index e0 = L.begin[j], e1 = L.begin[j + 1];
-      L.first[j] = L.near[j] = L.end[j] = e0 + LineView::kPad * j;
+      L.tied_begin[j] = L.above_begin[j] = L.above_end[j] = e0 + LineView::kPad * j;
       if (e0 == e1 || !(L.b[j] > 0)) continue;
       double low = INFINITY;
       for (index e = e0; e < e1; ++e) {
-        L.z[e] = L.alpha[L.idx[e]] - L.cost[e];
-        low = std::min(low, -L.z[e]);
+        L.slack[e] = L.alpha[L.idx[e]] - L.cost[e];
+        low = std::min(low, -L.slack[e]);
       }
       double high = low + 1;
       while (line_sum(L, j, high) < L.b[j]) high = low + 2 * (high - low);
@@ -166,12 +165,14 @@ class ReferenceBackend {
       L.beta[j] = high;
       for (const bool tied : {true, false}) {
         for (index e = e0; e < e1; ++e)
-          if (L.t[e] > 0 && (L.t[e] < L.theta[j] / L.reg) == tied) L.positive[L.end[j]++] = L.idx[e];
-        if (tied) L.near[j] = L.end[j];
+          if (L.t[e] > 0 && (L.t[e] < L.theta[j] / L.reg) == tied) L.support[L.above_end[j]++] = L.idx[e];
+        if (tied) L.above_begin[j] = L.above_end[j];
       }
       for (index e = e0; e < e1; ++e) out[L.idx[e]] += L.t[e];
     }
   }
+
+  void line_entries(const LineView&) {}  // lines() has written t
 
   // By conjugate gradients without preconditioning.
   void line_step(const LineSystem& S) {
@@ -291,8 +292,8 @@ class ReferenceBackend {
     for (index r = 0; r < 8 * S.line_slices; ++r) {
       const index *at = S.line_slots + r / 8 * 2, lane = r % 8, to = r / 8 * 16 + lane;
       const Real u = sum(S.line_idx, at[0], at[1], lane, x), v = sum(S.line_idx, at[1], at[2], lane, x);
-      q[static_cast<std::size_t>(to)] = S.near_top[r] * u + S.top_top[r] * v;
-      q[static_cast<std::size_t>(to + 8)] = S.near_near[r] * u + S.near_top[r] * v;
+      q[static_cast<std::size_t>(to)] = S.tied_above[r] * u + S.above_above[r] * v;
+      q[static_cast<std::size_t>(to + 8)] = S.tied_tied[r] * u + S.tied_above[r] * v;
     }
     for (index i = 0; i < 8 * S.other_slices; ++i)
       y[static_cast<std::size_t>(i)] -= sum(S.other_idx, S.other_slots[i / 8], S.other_slots[i / 8 + 1], i % 8, q);
@@ -312,19 +313,19 @@ class ReferenceBackend {
     const index e0 = L.begin[j], e1 = L.begin[j + 1];
     const auto places = [&](double theta) {
       double sum = 0;
-      for (index e = e0; e < e1; ++e) sum += std::clamp(((L.z[e] + x) / theta - 1) * L.reg / L.sigma, 0.0, 1.0);
+      for (index e = e0; e < e1; ++e) sum += std::clamp(((L.slack[e] + x) / theta - 1) * L.reg / L.sigma, 0.0, 1.0);
       return sum;
     };
     double top = 0, low = 0, sum = 0;
     index positive = 0;
     for (index e = e0; e < e1; ++e) {
-      positive += L.z[e] + x > 0;
-      top = std::max(top, L.z[e] + x);
+      positive += L.slack[e] + x > 0;
+      top = std::max(top, L.slack[e] + x);
     }
     if (positive > L.k) bisect(low, top, [&](double theta) { return places(theta) > static_cast<double>(L.k); });
     L.theta[j] = low;
     for (index e = e0; e < e1; ++e) {
-      const double w = std::max(0.0, L.z[e] + x), t = w / (L.reg + L.sigma);
+      const double w = std::max(0.0, L.slack[e] + x), t = w / (L.reg + L.sigma);
       sum += L.t[e] = low > 0 ? std::min(t, std::max(0.0, w - low) / L.sigma) : t;
     }
     return sum;
@@ -411,6 +412,6 @@ class ReferenceBackend {
 };
 
 static_assert(Backend<ReferenceBackend>);
-static_assert(SlackBackend<ReferenceBackend>);
+static_assert(SparseBackend<ReferenceBackend>);
 
 }  // namespace ot

@@ -298,27 +298,42 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
         for (int round = 0; round < 3; ++round) {  // cold, from near by, and from the answer
           if (round < 2)
             for (double& v : alpha) v += (round == 0 ? 0.5 : 1e-3) * uniform(random);
-          LineView view{lines,      others,         k,           0.7,          sigma,           begin.data(),
-                        idx.data(), shifted.data(), b.data(),    alpha.data(), beta.data(),     theta.data(),
-                        t.data(),   first.data(),   near.data(), end.data(),   positive.data(), z.data(),
-                        val.data()};
+          LineView view{.lines = lines,
+                        .others = others,
+                        .k = k,
+                        .reg = 0.7,
+                        .sigma = sigma,
+                        .begin = begin.data(),
+                        .idx = idx.data(),
+                        .cost = shifted.data(),
+                        .b = b.data(),
+                        .alpha = alpha.data(),
+                        .beta = beta.data(),
+                        .theta = theta.data(),
+                        .t = t.data(),
+                        .tied_begin = first.data(),
+                        .above_begin = near.data(),
+                        .above_end = end.data(),
+                        .support = positive.data(),
+                        .support_t = val.data(),
+                        .slack = z.data()};
           LineView same = view, reference = view;
           Vector beta_same = beta, theta_same = theta, t_same = t, sums_same = sums;
           same.beta = beta_same.data();
           same.theta = theta_same.data();
           same.t = t_same.data();
-          same.positive = positive_same.data();
+          same.support = positive_same.data();
           reference.beta = ignored.data();
           reference.theta = ignored_too.data();
           reference.t = want.data();
-          reference.positive = positive_want.data();
-          reference.first = ignored_first.data();
-          reference.near = ignored_near.data();
-          reference.end = ignored_end.data();
+          reference.support = positive_want.data();
+          reference.tied_begin = ignored_first.data();
+          reference.above_begin = ignored_near.data();
+          reference.above_end = ignored_end.data();
           be.lines(view, sums.data());
-          be.lines(view, nullptr);
+          be.line_entries(view);
           alone.lines(same, sums_same.data());
-          alone.lines(same, nullptr);
+          alone.line_entries(same);
           ref.lines(reference, sums_want.data());
           CHECK(t == t_same);
           CHECK(sums == sums_same);
@@ -337,17 +352,12 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
           if (round != 1) continue;
           // Newton's step: H is the derivative of the sums.
           const double ridge = 0.1, ahead = 1e-8;
-          LineCurvature::Doubles gradient(alpha.size()), step = gradient;
+          LineHessian::Doubles gradient(alpha.size()), step = gradient;
           Vector moved = alpha, sums_ahead = sums;
           for (double& v : gradient) v = uniform(random) - 0.5;
-          LineCurvature curvature;
-          curvature.build(view, ridge);
-          curvature.solve(
-              [&](LineSystem system) {
-                system.left = 1e-12;
-                be.line_step(system);
-              },
-              gradient, step);
+          LineHessian hessian;
+          hessian.build(view, ridge);
+          hessian.solve(be, gradient, step, 1e-12);
           for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += ahead * step[i];
           same.alpha = moved.data();
           alone.lines(same, sums_ahead.data());
