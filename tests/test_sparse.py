@@ -244,15 +244,6 @@ def test_warm_start_and_path():
     assert otf.quadratic(None, None, C, 0.1, init=entropic).converged
 
 
-def test_threads_do_not_matter():
-    C = gaussians(220, 180)
-    for solve in (otf.quadratic, lambda *p, **q: otf.sparsity_constrained(*p, 3, **q)):
-        one, three = (solve(None, None, C, 0.1, threads=t) for t in (1, 3))
-        assert np.array_equal(one.plan, three.plan)
-        assert np.array_equal(one.f, three.f)
-        assert one.dual_value == three.dual_value
-
-
 def line_costs(rng, n, m):
     return np.abs(rng.random(n)[:, None] - rng.random(m))
 
