@@ -1,8 +1,9 @@
-"""Cost geometries: a stored matrix, or two point clouds whose costs are computed on the fly."""
+"""Costs of a problem: a stored matrix, or two clouds whose costs the kernels compute."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,31 +14,48 @@ from numpy.typing import NDArray
 from . import _validate
 from ._arrays import Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
+from ._costs import Cost, cost_of, norms
+
+Vector = NDArray[np.float64]
+PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vectors i, j
 
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
 SAMPLE = np.arange(1024) * 7919, np.arange(1024) * 104729 + np.arange(1024) // 7  # rows, columns
-COSTS = ("sqeuclidean", "euclidean", "cityblock", "cosine", "power")
 
 
-def _median(v: NDArray[np.float64]) -> float:
-    k = len(v)
-    middle = sorted({(k - 1) // 2, k // 2})
-    return float(np.partition(v, middle)[middle].mean())
+class _Geometry:
+    """What the core reads: ``C / 2^exponent - shift``, transposed where C is column-major.
+
+    The handle by which the core knows the costs is made when it is first needed; it is neither
+    pickled nor copied.
+    """
+
+    place: Place
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    transposed: bool
+    has_forbidden: bool  # some entry is +inf
+    exponent: int
+    shift: float
+    scale: float  # of costs above the least, in the core's units: where reg starts to come down
+
+    @property
+    def core(self) -> Any:
+        """The core that works where the costs live."""
+        return core_of(self.place)
+
+    @cached_property
+    def handle(self) -> Any:
+        return self._handle()
+
+    def _handle(self) -> Any:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "handle"}
 
 
-def checked_cost(cost: Any, p: Any) -> tuple[str, float]:
-    """A cost's name, and the power of the norm that it is (1 where it is none)."""
-    name = _validate.choice(cost, "cost", COSTS)
-    if name == "power":
-        if p is None:
-            raise ValueError('cost="power" needs its exponent p')
-        return name, _validate.real(p, "p", positive=True)
-    if p is not None:
-        raise ValueError(f'p needs cost="power"; got cost={cost!r}')
-    return name, 2.0 if name == "sqeuclidean" else 1.0
-
-
-class DenseCost:
+class DenseCost(_Geometry):
     """A cost matrix, used where it lies.
 
     Row-major and column-major float32 and float64 matrices are used without a copy (rows or
@@ -54,87 +72,99 @@ class DenseCost:
     C : ndarray, shape (n, m)
     shape : tuple of int
     dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is not a real, nonempty matrix, holds NaN or ``-inf``, or is masked.
+
+    Examples
+    --------
+    >>> import ot_fast as otf
+    >>> otf.DenseCost([[0.0, 1.0], [float("inf"), 2.0]])
+    DenseCost(shape=(2, 2), dtype=float64)
     """
 
     def __init__(self, C: Any) -> None:
-        self.place: Place = place_of(C, "C")
-        self.core = core_of(self.place)
+        self.place = place_of(C, "C")
         if isinstance(self.place, Cuda):
-            array, rows = self._on_device(C, self.place)
+            self.C, self.transposed = _device_matrix(C, self.place)
         else:
-            array, rows = self._on_host(C)
-        self.C = array
-        self.shape: tuple[int, int] = tuple(int(k) for k in array.shape)  # type: ignore[assignment]
-        self.dtype = dtype_of(array)
-        where = self.place.where()
-        stats = self.core.stats(self.core.dense(rows), where)
+            self.C, self.transposed = _host_matrix(C)
+        n, m = (int(k) for k in self.C.shape)
+        self.shape = n, m
+        self.dtype = dtype_of(self.C)
+        stats = self.core.stats(self.core.dense(self._rows), self.place.where())
         if stats["nan"] or stats["neg_inf"]:
-            k = divmod(stats["first_bad"], int(rows.shape[1]))
-            i, j = k[::-1] if self.transposed else k
-            value = self.place.host(array[i : i + 1, j : j + 1])[0, 0]
-            raise ValueError(
-                f"C must not hold NaN or -inf; C[{i}, {j}] = {value} "
-                f"({stats['nan'] + stats['neg_inf']} of {math.prod(self.shape)} entries)"
-            )
+            self._refuse(stats)
         self.has_forbidden = stats["pos_inf"] > 0
         low, high = stats["min"], stats["max"]
         if low > high:  # no finite entry at all
             low = high = 0.0
-        # C and reg scaled by 2^-exponent, exactly, where C - min C, 1/reg or squares of costs could
-        # leave the range of float64. One huge cost does not scale the others out of it.
+        # C and reg are scaled by 2^-exponent where C - min C, 1/reg or squares of costs could leave
+        # the range of float64. One huge cost does not scale the others out of it.
         self.exponent = 0
         top = max(abs(low), abs(high))
-        sample = self._sample(rows, low)
-        huge = top > HUGE and sample.min(initial=math.inf) > math.sqrt(HUGE)
+        sample = self._sample()
+        huge = top > HUGE and _above(sample, low).min(initial=math.inf) > math.sqrt(HUGE)
         if top > 1e300 or huge or 0 < top < 1 / HUGE:
             self.exponent = math.frexp(top)[1]
-            rows = self._scaled(rows, -self.exponent)
             low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
-            sample = self._sample(rows, low)
+            sample = np.ldexp(sample, -self.exponent)
         self.shift = low
         self.range = high - low
-        # What reg scaling starts from: costs above the least, without the few that are far above.
-        self.scale = min(self.range, 8 * _median(sample)) if len(sample) else self.range
-        self.handle = self.core.dense(rows, low)
+        # The few costs that are far above the others do not count.
+        above = _above(sample, low)
+        self.scale = min(self.range, 8 * _median(above)) if len(above) else self.range
 
-    def _on_host(self, C: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The matrix, and the rows that the core reads."""
-        array = _validate.matrix(C, "C")
-        item = array.itemsize
-        # Column-major costs are the row-major costs of the transposed problem.
-        self.transposed = array.strides[1] != item and array.strides[0] == item
-        if not self.transposed and array.strides[1] != item:
-            _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
-            array = np.ascontiguousarray(array)
-        return array, array.T if self.transposed else array
+    @property
+    def _rows(self) -> Any:
+        """The row-major matrix that the core reads, before it is scaled."""
+        return self.C.T if self.transposed else self.C
 
-    def _on_device(self, C: Any, place: Cuda) -> tuple[Any, Any]:
-        array = on_device(C, "C", place)
-        if len(array.shape) != 2:
-            raise ValueError(f"C must be a matrix (n, m); got shape {tuple(array.shape)}")
-        if 0 in array.shape:
-            raise ValueError(f"C must not be empty; got shape {tuple(array.shape)}")
-        item = dtype_of(array).itemsize
-        strides = byte_strides(array)
-        self.transposed = strides[1] != item and strides[0] == item and array.shape[1] > 1
-        if not self.transposed and (strides[1] != item or strides[0] % item or strides[0] < 0):
-            array = place.contiguous(array)
-        return array, array.T if self.transposed else array
+    def _handle(self) -> Any:
+        rows = self._rows
+        if self.exponent:
+            rows = self.place.ldexp(self.place.plain(rows, np.float64), -self.exponent)
+        return self.core.dense(rows, self.shift)
 
-    def _scaled(self, rows: Any, power: int) -> Any:
-        return self.place.ldexp(self.place.plain(rows, np.float64), power)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.transposed:  # a strided matrix may come back in another order
+            self.C = self.place.contiguous(self.C.T).T
 
-    def _sample(self, rows: Any, low: float) -> NDArray[np.float64]:
-        """Some of the finite costs above the least, as differences from it."""
+    def _refuse(self, stats: Any) -> None:
+        """ValueError for the first entry that is NaN or -inf."""
+        k = divmod(stats["first_bad"], int(self._rows.shape[1]))
+        i, j = k[::-1] if self.transposed else k
+        value = self.place.host(self.C[i : i + 1, j : j + 1])[0, 0]
+        raise ValueError(
+            f"C must not hold NaN or -inf; C[{i}, {j}] = {value} "
+            f"({stats['nan'] + stats['neg_inf']} of {math.prod(self.shape)} entries)"
+        )
+
+    def _sample(self) -> Vector:
+        """Some of the costs."""
+        rows = self._rows
         n, m = rows.shape
         if self.place.cuda:
             some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
             sample = np.concatenate([self.place.host(r).ravel() for r in some])
         else:
             sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
-        with np.errstate(over="ignore"):
-            above: NDArray[np.float64] = sample.astype(np.float64) - low
-        return above[(above > 0) & (above < math.inf)]
+        return sample.astype(np.float64)
+
+    def pair_costs(self) -> PairCosts:
+        """A function that reads costs of pairs from host indices: float64, on the host."""
+        if not self.place.cuda:
+            return lambda i, j: np.asarray(self.C[i, j], np.float64)
+
+        def gathered(i: NDArray[Any], j: NDArray[Any]) -> Vector:
+            pair = (j, i) if self.transposed else (i, j)
+            C = self.core.cost_of_pairs(self.handle, *pair, self.place.where())
+            return np.ldexp(C, self.exponent)  # type: ignore[no-any-return]
+
+        return gathered
 
     def to_dense(self) -> Any:
         """The matrix itself."""
@@ -144,12 +174,51 @@ class DenseCost:
         return f"DenseCost(shape={self.shape}, dtype={self.dtype})"
 
 
+def _host_matrix(C: Any) -> tuple[NDArray[Any], bool]:
+    """The matrix, and whether it is column-major: the row-major costs of the transposed problem."""
+    array = _validate.matrix(C, "C")
+    item = array.itemsize
+    transposed = array.strides[1] != item and array.strides[0] == item
+    if not transposed and array.strides[1] != item:
+        _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
+        array = np.ascontiguousarray(array)
+    return array, transposed
+
+
+def _device_matrix(C: Any, place: Cuda) -> tuple[Any, bool]:
+    """The same on a device."""
+    array = on_device(C, "C", place)
+    if len(array.shape) != 2:
+        raise ValueError(f"C must be a matrix (n, m); got shape {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise ValueError(f"C must not be empty; got shape {tuple(array.shape)}")
+    item = dtype_of(array).itemsize
+    strides = byte_strides(array)
+    transposed = strides[1] != item and strides[0] == item and array.shape[1] > 1
+    if not transposed and (strides[1] != item or strides[0] % item or strides[0] < 0):
+        array = place.contiguous(array)
+    return array, transposed
+
+
+def _above(sample: Vector, low: float) -> Vector:
+    """The finite ones of some costs as differences from the least, where they are above it."""
+    with np.errstate(over="ignore"):
+        above: Vector = sample - low
+    return above[(above > 0) & (above < math.inf)]
+
+
+def _median(v: Vector) -> float:
+    k = len(v)
+    middle = sorted({(k - 1) // 2, k // 2})
+    return float(np.partition(v, middle)[middle].mean())
+
+
 @dataclass(frozen=True)
 class Points:
     """Validated points, copied where they were: later changes to the caller's do not reach them."""
 
     array: Any  # (n, d), row-major, float32 or float64
-    box: NDArray[np.float64]  # the least and the largest of every coordinate, (2, d), on the host
+    box: Vector  # the least and the largest of every coordinate, (2, d), on the host
     place: Place
     name: str  # in messages
 
@@ -165,18 +234,17 @@ class Points:
 
     @property
     def reach(self) -> float:
-        """The largest coordinate."""
+        """The largest absolute value of a coordinate."""
         return float(np.abs(self.box).max())
 
-    @cached_property
-    def zero(self) -> NDArray[np.bool_]:
-        """Which points are zero, (n,), on the host."""
-        with self.place.active():
-            return self.place.zero_rows(self.array)
+    def norms(self) -> Any:
+        """|x_i| in float64, where the points live."""
+        return norms(self.place.plain(self.array, np.float64), self.place.namespace())
 
     def check_nonzero(self) -> None:
         """ValueError for a point without a direction."""
-        zero = self.zero
+        with self.place.active():
+            zero = self.place.zero_rows(self.array)
         if zero.any():
             raise ValueError(
                 f"{self.name} must have no zero rows for the cosine cost; "
@@ -197,7 +265,7 @@ def points_of(values: tuple[Any, Any], names: tuple[str, str]) -> tuple[Points, 
     return Points.copied(x, dtype, place, names[0]), Points.copied(y, dtype, place, names[1])
 
 
-class PointCloud:
+class PointCloud(_Geometry):
     """Costs between two point clouds, computed inside the kernels: O((n + m) d) memory.
 
     Parameters
@@ -214,10 +282,19 @@ class PointCloud:
     p : float, optional
         Exponent > 0 of ``cost="power"``, and of no other.
 
+    Attributes
+    ----------
+    x, y : ndarray, shapes (n, d) and (m, d)
+        Copies of the points.
+    cost, p : str, float
+    shape : tuple of int
+    dtype : numpy.dtype
+
     Raises
     ------
     TypeError, ValueError
-        For arrays that are not real, finite, two-dimensional and of one dimension d.
+        For arrays that are not real, finite, two-dimensional and of one dimension d, or masked;
+        for zero points with the cosine cost; for costs beyond the range of the points' dtype.
 
     Examples
     --------
@@ -235,61 +312,82 @@ class PointCloud:
     def __init__(
         self, x: Any, y: Any, cost: str = "sqeuclidean", *, p: float | None = None
     ) -> None:
-        self.cost, self.p = checked_cost(cost, p)
-        self._load(*points_of((x, y), ("x", "y")))
+        law = cost_of(cost, p)
+        self._load(*points_of((x, y), ("x", "y")), law)
 
     @classmethod
-    def of(cls, x: Points, y: Points, cost: str, p: float) -> PointCloud:
-        """Of validated points of one dtype, which are not copied here, and a checked cost."""
+    def of(cls, x: Points, y: Points, law: Cost) -> PointCloud:
+        """Of validated points of one dtype, which are not copied here."""
         cloud = cls.__new__(cls)
-        cloud.cost, cloud.p = cost, p
-        cloud._load(x, y)
+        cloud._load(x, y, law)
         return cloud
 
-    def swapped(self) -> PointCloud:
-        """The costs of y against x."""
-        return PointCloud.of(*self.points[::-1], self.cost, self.p)
-
-    def _load(self, x: Points, y: Points) -> None:
-        self.points = x, y
-        self.x, self.y, self.place = x.array, y.array, x.place
-        self.shape: tuple[int, int] = (len(x.array), len(y.array))
+    def _load(self, x: Points, y: Points, law: Cost) -> None:
+        self.points, self.law, self.place = (x, y), law, x.place
+        self.shape = len(x.array), len(y.array)
         self.dtype = dtype_of(x.array)
-        if self.cost == "cosine":
+        if law.degree == 0:
             x.check_nonzero()
             y.check_nonzero()
-        # Points scaled by an exact power of two, so that costs neither over- nor underflow.
+        # Points are scaled by a power of two where costs could over- or underflow.
         reach = max(x.reach, y.reach)
         limit = 2.0**40 if self.dtype == np.float32 else 2.0**100
-        power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
-        if self.cost == "power" and power:
+        self.power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
+        if law.degree is None and self.power:
             raise ValueError(
-                f'coordinates of cost="power" must lie within {1 / limit:g} .. {limit:g}; the '
-                f"largest is {reach:g}. Rescale x and y"
+                f'coordinates of cost="{self.cost}" must lie within {1 / limit:g} .. {limit:g}; '
+                f"the largest is {reach:g}. Rescale x and y"
             )
-        self.power = 0 if self.cost == "cosine" else power
-        self.exponent = self.power * (2 if self.cost == "sqeuclidean" else 1)
-        px, py = self.x, self.y
-        if power:
-            px, py = self.place.ldexp(px, -power), self.place.ldexp(py, -power)
-        self.range = self.scale = self._bound(*(np.ldexp(v.box, -power) for v in (x, y)))
-        if not self.range < (1e38 if self.dtype == np.float32 else 1e300):
-            raise ValueError(f"costs must stay within the range of {self.dtype}; rescale x and y")
-        self.core = core_of(self.place)
-        self.handle = self.core.points(px, py, self.cost, self.p, self.place.where())
+        self.exponent = self.power * (law.degree or 0)
+        u, v = (np.ldexp(w.box, -self.power) for w in (x, y))
+        self.range = self.scale = law.bound(np.maximum(u[1] - v[0], v[1] - u[0]))
+        most = 1e38 if self.dtype == np.float32 else 1e300
+        if not self.range < most:
+            raise ValueError(
+                f"costs of {self.dtype} points must be below {most:g}; they are up to "
+                f"{self.range:g}. Rescale x and y"
+            )
+        core_of(self.place)  # TypeError where this build has none
 
-    def _bound(self, x: NDArray[Any], y: NDArray[Any]) -> float:
-        """The largest cost that the bounding boxes allow."""
-        if self.cost == "cosine":
-            return 2.0
-        side = np.maximum(x[1] - y[0], y[1] - x[0])
-        if self.cost == "cityblock":
-            return float(side.sum())
-        square = float(side @ side)
-        if self.cost == "sqeuclidean":
-            return square
-        with np.errstate(over="ignore"):
-            return float(np.power(square, self.p / 2))
+    @property
+    def x(self) -> Any:
+        return self.points[0].array
+
+    @property
+    def y(self) -> Any:
+        return self.points[1].array
+
+    @property
+    def cost(self) -> str:
+        return self.law.name
+
+    @property
+    def p(self) -> float:
+        return self.law.p
+
+    def _handle(self) -> Any:
+        x, y = self.x, self.y
+        if self.power:
+            x, y = self.place.ldexp(x, -self.power), self.place.ldexp(y, -self.power)
+        return self.core.points(x, y, self.law.name, self.law.p, self.place.where())
+
+    @cached_property
+    def swapped(self) -> PointCloud:
+        """The costs of y against x."""
+        return PointCloud.of(*self.points[::-1], self.law)
+
+    def point_gradient(self, gradient: Any) -> Any:
+        """Derivatives in the points x that the core reads, float64, as derivatives in x."""
+        degree = self.law.degree
+        if degree == 0:  # the core reads x_i / |x_i|
+            return gradient / self.points[0].norms()[:, None]
+        power = self.power * ((degree or 1) - 1)
+        return self.place.ldexp(gradient, power) if power else gradient
+
+    def pair_costs(self) -> PairCosts:
+        """A function that computes costs of pairs from host indices: float64, on the host."""
+        x, y = (self.place.host(v).astype(np.float64) for v in (self.x, self.y))
+        return lambda i, j: np.asarray(self.law.value(x[i], y[j]))
 
     def to_dense(self) -> Any:
         """The (n, m) cost matrix, in the points' dtype.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from . import _validate
 from ._arrays import HOST, Place, dtype_of, place_of
+from ._costs import Cost
 from ._errors import ConvergenceError, ConvergenceWarning
 from ._geometry import PointCloud, Points, points_of
 
@@ -131,7 +132,7 @@ class Transport:
         """Updated psi, and the gradient in y: one pass over the swapped costs."""
         h = self._log(self.a) + self.phi
         psi = np.where(self.b > 0, self.psi, np.nan)
-        return self._gradient(self.cloud.swapped(), self.b, psi, h)
+        return self._gradient(self.cloud.swapped, self.b, psi, h)
 
     def _gradient(self, cloud: PointCloud, a: Vector, phi: Vector, h: Vector) -> tuple[Vector, Any]:
         """phi after a row update, and the gradient in the row points: float64, where they live."""
@@ -141,10 +142,7 @@ class Transport:
             plan = cloud.core.Plan(cloud.handle, a, self._core_reg, phi, h)
             cloud.core.gradient(plan, self._core_rho, phi, out, self._where)
             out = place.finished(out)
-            if cloud.cost == "cosine":
-                out = out / _norms(place, place.plain(cloud.x, np.float64))[:, None]
-            elif cloud.exponent != cloud.power:
-                out = place.ldexp(out, cloud.exponent - cloud.power)
+            out = cloud.point_gradient(out)
         return phi, out
 
     @staticmethod
@@ -154,7 +152,7 @@ class Transport:
 
     def extended(self, points: Points) -> Vector:
         """The potential g at other points y: one pass over their costs to x."""
-        cloud = PointCloud.of(points, self.cloud.points[0], self.cloud.cost, self.cloud.p)
+        cloud = PointCloud.of(points, self.cloud.points[0], self.cloud.law)
         reg = math.ldexp(self.reg, -cloud.exponent)
         h = self._log(self.a) + self.phi
         g: Vector = cloud.core.softmin(cloud.handle, reg, h, self._where)
@@ -254,7 +252,7 @@ class WarmStart:
 
 
 def _kind(cloud: PointCloud) -> tuple[Any, ...]:
-    return cloud.cost, cloud.p, cloud.dtype, cloud.place
+    return cloud.law, cloud.dtype, cloud.place
 
 
 def _equal(x: Points, y: Points) -> bool:
@@ -340,30 +338,12 @@ def start_of(
     return Given(starts)
 
 
-def _norms(place: Place, v: Any) -> Any:
-    return place.namespace().sqrt((v * v).sum(1))
-
-
-def paired(x: Points, y: Points, cost: str, p: float) -> tuple[Any, Any]:
+def paired(x: Points, y: Points, law: Cost) -> tuple[Any, Any]:
     """c(x_i, y_i), and its gradient in y_i: float64, where the points live."""
-    place, xp = x.place, x.place.namespace()
+    place = x.place
     with place.active():
         u, v = (place.plain(w.array, np.float64) for w in (x, y))
-        if cost == "cosine":
-            nv = _norms(place, v)[:, None]
-            u, v = u / _norms(place, u)[:, None], v / nv
-            cos = (u * v).sum(1)
-            return 1 - cos, -(u - cos[:, None] * v) / nv
-        z = v - u
-        if cost == "cityblock":
-            return xp.abs(z).sum(1), xp.sign(z)
-        square = (z * z).sum(1)
-        if cost == "sqeuclidean":
-            return square, 2 * z
-        apart = square > 0
-        safe = xp.where(apart, square, 1.0)
-        weight = xp.where(apart, p * safe ** (p / 2 - 1), 0.0)
-        return xp.where(apart, safe ** (p / 2), 0.0), weight[:, None] * z
+        return law.value_and_gradient(u, v, place.namespace())
 
 
 def total(points: Points, *terms: tuple[float, Any]) -> Any:

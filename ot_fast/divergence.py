@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._geometry import PointCloud, checked_cost
+from ._costs import cost_of
+from ._geometry import PointCloud
 from ._transport import (
     ON_FAIL,
     Given,
@@ -197,7 +198,7 @@ def sinkhorn_divergence(
     own = [
         start.transport(
             label,
-            PointCloud.of(v, v, q.cloud.cost, q.cloud.p),
+            PointCloud.of(v, v, q.cloud.law),
             w,
             w,
             q.reg,
@@ -234,7 +235,7 @@ def _problem(
     max_iter: int | None = None,
     threads: int | None = None,
 ) -> _Problem:
-    name, power = checked_cost(cost, p)
+    law = cost_of(cost, p)
     xs, ys = clouds_of(x, y, ("x", "y"))
     n, m = len(xs.array), len(ys.array)
     reg = _validate.real(reg, "reg", positive=True)
@@ -246,7 +247,7 @@ def _problem(
         wa = np.full(n, 1.0 / n) if a is None else _validate.weights(a, "a", n, xs.place)[0]
         wb = np.full(m, 1.0 / m) if b is None else _validate.weights(b, "b", m, xs.place)[0]
         mass = 1.0
-    cloud = PointCloud.of(xs, ys, name, power)
+    cloud = PointCloud.of(xs, ys, law)
     return _Problem(cloud, wa, wb, mass, reg, options)
 
 

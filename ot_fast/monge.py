@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._geometry import PointCloud, checked_cost
+from ._costs import cost_of
+from ._geometry import PointCloud
 from ._transport import (
     ON_FAIL,
     Transport,
@@ -76,7 +77,7 @@ class MongeGap:
     def gradient_x(self) -> Any:
         main, *own = self._terms
         y, x = main.cloud.points
-        pull = paired(y, x, main.cloud.cost, main.cloud.p)[1]
+        pull = paired(y, x, main.cloud.law)[1]
         pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
         return total(x, (1 / len(main.psi), pull), *pairs)
 
@@ -173,7 +174,7 @@ def monge_gap(
     >>> optimal.value < 0.1, shuffled.value > 1, shuffled.gradient.shape
     (True, True, (200, 2))
     """
-    name, power = checked_cost(cost, p)
+    law = cost_of(cost, p)
     xs, ys = clouds_of(x, Tx, ("x", "Tx"))
     n = len(xs.array)
     if len(ys.array) != n:
@@ -181,7 +182,7 @@ def monge_gap(
     on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
     options = options_of(tol, max_iter, threads, xs)
     # Rows are the images: their gradient needs P with exact rows, and sums over columns.
-    cloud = PointCloud.of(ys, xs, name, power)
+    cloud = PointCloud.of(ys, xs, law)
     w = np.full(n, 1.0 / n)
     if reg is None:
         where = cloud.place.where(options["threads"])
@@ -193,10 +194,10 @@ def monge_gap(
     terms = [start.transport("gap", cloud, w, w, reg, **options)]
     if debias:
         for label, v in (("gap Tx", ys), ("gap x", xs)):
-            own = PointCloud.of(v, v, name, power)
+            own = PointCloud.of(v, v, law)
             terms.append(start.transport(label, own, w, w, reg, symmetric=True, **options))
     with cloud.place.active():
-        moved, pull = paired(xs, ys, name, power)
+        moved, pull = paired(xs, ys, law)
         displacement = float(moved.mean())
     gap = MongeGap(terms, displacement, pull, debias)
     report(terms, "monge_gap", on_fail, gap)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from problems import COSTS, clouds, marginal_error, pairwise, random_problem, spec
 
 import ot_fast as otf
+from ot_fast import _costs
 
 # around the widths of vectors and tiles
 SIZES = [(1, 1), (2, 3), (7, 8), (9, 7), (15, 17), (64, 63), (65, 64), (127, 129), (255, 257)]
@@ -144,3 +148,88 @@ def test_more_pairs_than_32_bits_count():
     # at large reg, f_i is the mean of C_i over the target, and x, y are nearly independent
     np.testing.assert_allclose(r.f - r.f.mean(), (x - 0.5) ** 2 - 1 / 12, rtol=0, atol=3e-3)
     assert r.value_linear == pytest.approx(1 / 6, abs=3e-3)
+
+
+# ---- one table of costs -----------------------------------------------------------------------
+
+
+def test_the_table_of_costs_is_complete():
+    assert tuple(_costs.COSTS) == COSTS
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_costs_of_pairs_and_their_bound(cost):
+    x, y = clouds(30, 30, 3, seed=1)
+    law = _costs.cost_of(**{"name": cost, "p": spec(cost)["p"]})
+    C = pairwise(x, y, cost)
+    np.testing.assert_allclose(law.value(x, y), np.diag(C), rtol=1e-12, atol=1e-14)
+    value, gradient = law.value_and_gradient(x, y)
+    np.testing.assert_allclose(value, np.diag(C), rtol=1e-12, atol=1e-14)
+    v = np.random.default_rng(0).normal(size=y.shape)
+    h = 1e-7
+    slope = (law.value(x, y + h * v) - law.value(x, y - h * v)) / (2 * h)
+    np.testing.assert_allclose((gradient * v).sum(1), slope, rtol=1e-5, atol=1e-6)
+    side = np.maximum(x.max(0) - y.min(0), y.max(0) - x.min(0))
+    assert C.max() <= law.bound(side)
+    if law.degree is not None:
+        scaled = law.value(4 * x, 4 * y)
+        np.testing.assert_array_equal(scaled, 4.0**law.degree * law.value(x, y))
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_costs_of_pairs_of_a_geometry(cost):
+    x, y = clouds(30, 20, 3, seed=1)
+    i, j = np.arange(20) + 7, np.arange(20)[::-1]
+    cloud = otf.PointCloud(x, y, **spec(cost))
+    want = pairwise(x, y, cost)[i, j]
+    np.testing.assert_allclose(cloud.pair_costs()(i, j), want, rtol=1e-12)
+    np.testing.assert_array_equal(otf.DenseCost(cloud.to_dense()).pair_costs()(i, j).shape, 20)
+
+
+# ---- copies -----------------------------------------------------------------------------------
+
+
+def geometries():
+    x, y = clouds(12, 9, 3)
+    wide = np.random.default_rng(0).random((9, 24))
+    yield otf.PointCloud(x, y, "power", p=1.5)
+    yield otf.PointCloud(1e200 * x, 1e200 * y, "euclidean")
+    yield otf.DenseCost(wide[:, :12].T)
+    yield otf.DenseCost(wide[:, ::2].T)
+    yield otf.DenseCost(np.random.default_rng(0).random((18, 12)).T[:, ::2])  # strided columns
+    yield otf.DenseCost(1e305 * wide[:, :12].T)
+    yield otf.DenseCost(np.where(wide < 0.1, np.inf, wide)[:, :12].astype("float32"))
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, copy.copy, lambda g: pickle.loads(pickle.dumps(g))]
+)
+def test_geometries_are_copied_and_pickled(copied, used):
+    for geometry in geometries():
+        reg = 0.1 * float(np.ldexp(geometry.scale, geometry.exponent))
+        if used:
+            otf.sinkhorn(None, None, geometry, reg)
+        twin = copied(geometry)
+        assert "handle" not in vars(twin)
+        assert repr(twin) == repr(geometry)
+        assert twin.transposed == geometry.transposed
+        one, two = (otf.sinkhorn(None, None, g, reg) for g in (geometry, twin))
+        np.testing.assert_array_equal(one.plan, two.plan)
+        np.testing.assert_array_equal(twin.to_dense(), geometry.to_dense())
+
+
+def test_a_geometry_is_given_to_the_core_when_it_is_first_used():
+    x, y = clouds(12, 9, 3)
+    for geometry in (otf.PointCloud(x, y), otf.DenseCost(pairwise(x, y, "euclidean"))):
+        assert "handle" not in vars(geometry)
+        otf.sinkhorn(None, None, geometry, 0.5)
+        handle = geometry.handle
+        otf.sinkhorn(None, None, geometry, 0.1)
+        assert geometry.handle is handle
+
+
+def test_costs_beyond_the_range_of_the_points():
+    x = np.full((2, 1), 1e6, "float32")
+    with pytest.raises(ValueError, match=r"float32 points must be below 1e\+38; they are up to"):
+        otf.PointCloud(x, -x, "power", p=9.0)
