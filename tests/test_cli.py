@@ -11,7 +11,7 @@ import pytest
 from problems import entropic_value, exact_ot, marginal_error, random_problem
 
 import ot_fast as otf
-from ot_fast.__main__ import main
+from ot_fast._cli import main
 
 REG = 0.05
 DONE, MISSING, MISTAKE, NOT_CONVERGED = 0, 1, 2, 3
