@@ -13,8 +13,7 @@ inline SinkhornOptions sinkhorn_options(const Limits& limits, const std::optiona
           .domain = kernel ? Domain::kernel : Domain::log,
           .kernel = kernel == "float64" ? Precision::f64 : Precision::f32,
           .start = start,
-          .rho = rho,
-          .symmetric = symmetric};
+          .marginals = {.rho = rho, .symmetric = symmetric}};
 }
 
 // module.name(problem, options, phi, psi, callback, where)

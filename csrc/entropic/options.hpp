@@ -1,11 +1,23 @@
 // Options and results of the entropic solvers.
 #pragma once
 #include <cmath>
+#include <stdexcept>
+#include <string>
 
 #include "core/monitor.hpp"
 #include "core/problem.hpp"
 
 namespace ot {
+
+// How the plan is held to a and b.
+struct Marginals {
+  double rho = INFINITY;   // relaxed by rho KL(P1 | a) + rho KL(P'1 | b), masses are then any; infinite: fixed
+  bool symmetric = false;  // C = C' and a = b: one potential, phi = psi
+
+  bool relaxed() const { return !std::isinf(rho); }
+  // A Sinkhorn step is psi = damp (psi + log(b/c)) (Chizat et al. 2018).
+  double damp(double reg) const { return relaxed() ? rho / (rho + reg) : 1; }
+};
 
 // Where accelerated Sinkhorn iterates: exponentials anew in every pass, or products with a stored kernel.
 enum class Domain { log, kernel };
@@ -15,8 +27,18 @@ struct SinkhornOptions {
   Domain domain = Domain::log;
   Precision kernel = Precision::f32;  // storage of the kernel
   double start = 0;                   // reg of the potentials given, from which to come down; 0 where none are
-  double rho = INFINITY;              // marginals relaxed by rho KL(P1 | a) + rho KL(P'1 | b); masses are then any
-  bool symmetric = false;             // C = C', a = b: one potential, phi = psi
+  Marginals marginals;
+
+  void check() const {
+    if (domain == Domain::kernel && marginals.relaxed())
+      throw std::invalid_argument("a stored kernel needs fixed marginals; rho = " + std::to_string(marginals.rho));
+  }
+  void check_newton() const {
+    check();
+    if (marginals.relaxed() || marginals.symmetric)
+      throw std::invalid_argument("Newton's method needs fixed marginals and two potentials; rho = " +
+                                  std::to_string(marginals.rho));
+  }
 };
 
 struct SnsOptions {

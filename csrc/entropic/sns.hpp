@@ -4,96 +4,38 @@
 // with the Hessian [[diag r, T], [T', diag c]] sparsified to the ceil(density n m) largest entries
 // of T, exact diagonals, conjugate gradients and a backtracking line search.
 #pragma once
-#include "entropic/semidual.hpp"
+#include <array>
+
+#include "algorithms/conjugate_gradients.hpp"
+#include "core/elementwise.hpp"
+#include "entropic/soft_transform.hpp"
 
 namespace ot {
 
+// The Newton system of the full dual. Vectors of both sides lie behind one another: rows, then columns.
+// Operations as conjugate_gradients.hpp asks for them; public for nvcc: see SoftTransform.
 template <Backend B>
-class Sns : SemiDual<B> {
-  using Base = SemiDual<B>;
-  using Base::be_, Base::clock_, Base::col_, Base::copy, Base::evaluate, Base::finish, Base::h_, Base::limits_;
-  using Base::logb_, Base::m_, Base::n_, Base::p_, Base::phi_, Base::psi_, Base::rho_, Base::stalled_;
-  using typename Base::Value;
-
+class SnsSystem {
  public:
-  Sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor)
-      : Base(be, p, o.limits, monitor), o_(o), row_(be.template buffer<double>(n_)) {
-    for (auto& v : work_) v = be.template buffer<double>(n_ + m_);
+  SnsSystem(B& be, const Problem& p) : be_(be), p_(p), n_(p.geo.n), size_(p.geo.n + p.geo.m) {
+    for (Buffer<double>* v : {&x_, &r_, &d_, &q_, &diagonal_, &gradient_}) *v = be.template buffer<double>(size_);
   }
 
-  EntropicOutcome solve(double* phi, double* psi) {
-    phi_ = phi;
-    psi_ = psi;
-    EntropicOutcome out;
-    Value v{};
-    for (index k = 0; k < std::max<index>(o_.sinkhorn_steps, 1) && clock_.can_pass(); ++k) {
-      if (k > 0) {
-        const double* rho = rho_.data();
-        be_.for_each(m_, [=] OT_HD(index j) { psi[j] += rho[j]; });
-      }
-      v = evaluate(p_.reg, psi_, Precision::f64);
-      if (v.error <= limits_.tol || clock_.exhausted()) break;
-    }
-    const auto wanted = static_cast<index>(std::ceil(o_.density * static_cast<double>(n_) * static_cast<double>(m_)));
-    Kept T;
-    T.limit = std::max<index>(64, 16 * ((wanted + n_ - 1) / n_));
-    T.threshold = 1e-3 / static_cast<double>(std::max(n_, m_));
-    if (v.error > limits_.tol && !clock_.exhausted()) v = full(phi, psi, T);
-    while (v.error > limits_.tol && !clock_.exhausted() && !stalled_) {
-      while (T.overflow && !clock_.exhausted()) {  // more than can be sorted: a higher cut
-        T.threshold *= 10;
-        v = full(phi, psi, T);
-      }
-      const double cut = be_.kept_largest(T, wanted);
-      v = newton(v, T);
-      T.threshold = std::max(0.1 * cut, 1e-300);
-      ++out.newton_steps;
-    }
-    finish(out, v);
-    out.n_iter = clock_.n_iter;
-    return out;
+  // The step at row sums `row` and column sums `col` of the plan, with its kept entries T. Returns <gradient, step>.
+  double solve(const Kept& T, const double* row, const double* col) {
+    kept_ = &T;
+    assemble(row, col);
+    first_ = dot(r_.data(), d_.data());
+    conjugate_gradients(*this, 1e-8 * first_, kMostIterations);
+    return dot(gradient_.data(), x_.data());
   }
+  const double* step() const { return x_.data(); }
 
-  // Below, public for nvcc: see SemiDual.
-  // Both marginals, F and the kept entries at (phi, psi), without an update.
-  Value full(const double* phi, const double* psi, Kept& T) {
-    double* h = h_.data();
-    const double *logb = logb_.data(), *a = p_.a, *b = p_.b;
-    be_.for_each(m_, [=] OT_HD(index j) { h[j] = psi[j] + logb[j]; });
-    Pass pass;
-    pass.reg = p_.reg;
-    pass.h = h;
-    pass.phi = const_cast<double*>(phi);  // read only without update
-    pass.a = a;
-    pass.row = row_.data();
-    pass.col = col_.data();
-    be_.pass(p_.geo, pass, T);
-    double *row = row_.data(), *col = col_.data();
-    be_.for_each(n_, [=] OT_HD(index i) { row[i] *= a[i]; });
-    const auto r = be_.template sums<2>(n_, [=] OT_HD(index i, double* s) {
-      s[0] += std::fabs(a[i] - row[i]);
-      s[1] += a[i] > 0 ? a[i] * phi[i] - row[i] : 0.0;
-    });
-    const auto c = be_.template sums<2>(m_, [=] OT_HD(index j, double* s) {
-      s[0] += std::fabs(b[j] - col[j]);
-      s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
-    });
-    const Value v{std::max(r[0], c[0]), r[1] + c[1], 0};
-    clock_.count(p_.reg, v.error, p_.reg * v.F);
-    return v;
-  }
-
-  // Vectors of both sides lie behind one another: rows, then columns.
-  double dot(const double* x, const double* y) {
-    return be_.template sums<1>(n_ + m_, [=] OT_HD(index i, double* s) { s[0] += x[i] * y[i]; })[0];
-  }
-
-  Value newton(const Value& at, Kept& T) {
-    double *x = work_[0].data(), *r = work_[1].data(), *d = work_[2].data(), *q = work_[3].data();
-    double *diagonal = work_[4].data(), *gradient = work_[5].data(), *trial = work_[6].data();
-    const double *a = p_.a, *b = p_.b, *row = row_.data(), *col = col_.data();
-    const index n = n_, size = n_ + m_;
-    be_.for_each(size, [=] OT_HD(index i) {
+  void assemble(const double* row, const double* col) {
+    double *x = x_.data(), *r = r_.data(), *d = d_.data(), *diagonal = diagonal_.data(), *gradient = gradient_.data();
+    const double *a = p_.a, *b = p_.b;
+    const index n = n_;
+    be_.for_each(size_, [=] OT_HD(index i) {
       const double mass = i < n ? row[i] : col[i - n];
       gradient[i] = (i < n ? a[i] : b[i - n]) - mass;
       diagonal[i] = mass > 0 ? mass : 1.0;
@@ -101,49 +43,159 @@ class Sns : SemiDual<B> {
       r[i] = gradient[i];
       d[i] = r[i] / diagonal[i];
     });
-    double rz = dot(r, d);
-    const double stop = 1e-8 * rz;
-    for (index k = 0; k < 1000 && rz > stop; ++k) {
-      be_.kept_apply(T, n_, d + n, q);
-      be_.kept_apply_transposed(T, n_, m_, d, q + n);
-      const double curvature = be_.template sums<1>(size, [=] OT_HD(index i, double* s) {
-        q[i] += diagonal[i] * d[i];
-        s[0] += d[i] * q[i];
-      })[0];
-      if (!(curvature > 0)) break;
-      const double alpha = rz / curvature;
-      const double next = be_.template sums<1>(size, [=] OT_HD(index i, double* s) {
-        x[i] += alpha * d[i];
-        r[i] -= alpha * q[i];
-        s[0] += r[i] * r[i] / diagonal[i];
-      })[0];
-      const double beta = next / rz;
-      be_.for_each(size, [=] OT_HD(index i) { d[i] = r[i] / diagonal[i] + beta * d[i]; });
-      rz = next;
-    }
-    const double slope = dot(gradient, x), slack = 1e-14 * (1 + std::fabs(at.F));
-    Value v = at;
-    for (double alpha = 1; alpha > 1e-9 && !clock_.exhausted(); alpha *= 0.5) {
-      const double *phi = phi_, *psi = psi_;
-      be_.for_each(size, [=] OT_HD(index i) { trial[i] = (i < n ? phi[i] : psi[i - n]) + alpha * x[i]; });
-      v = full(trial, trial + n, T);
-      if (std::isfinite(v.F) && v.F >= at.F + 1e-4 * alpha * slope - slack) {
-        copy(trial, phi_, n_);
-        copy(trial + n, psi_, m_);
-        fruitless_ = v.error < 0.99 * at.error ? 0 : fruitless_ + 1;
-        stalled_ = fruitless_ > 50;
-        return v;
-      }
-    }
-    stalled_ = true;
-    return at;
+  }
+
+  Residual start() { return {.rz = first_, .size = first_}; }
+  bool renew(index) { return false; }
+  double precondition(double rz) { return rz; }
+
+  double direct(double beta) {
+    double *d = d_.data(), *q = q_.data();
+    const double *r = r_.data(), *diagonal = diagonal_.data();
+    be_.for_each(size_, [=] OT_HD(index i) { d[i] = r[i] / diagonal[i] + (beta != 0 ? beta * d[i] : 0.0); });
+    be_.kept_apply(*kept_, n_, d + n_, q);
+    be_.kept_apply_transposed(*kept_, n_, size_ - n_, d, q + n_);
+    return be_.template sums<1>(size_, [=] OT_HD(index i, double* s) {
+      q[i] += diagonal[i] * d[i];
+      s[0] += d[i] * q[i];
+    })[0];
+  }
+
+  Residual advance(double alpha) {
+    double *x = x_.data(), *r = r_.data();
+    const double *d = d_.data(), *q = q_.data(), *diagonal = diagonal_.data();
+    const double rz = be_.template sums<1>(size_, [=] OT_HD(index i, double* s) {
+      x[i] += alpha * d[i];
+      r[i] -= alpha * q[i];
+      s[0] += r[i] * r[i] / diagonal[i];
+    })[0];
+    return {.rz = rz, .size = rz};
+  }
+
+  double dot(const double* x, const double* y) {
+    return be_.template sums<1>(size_, [=] OT_HD(index i, double* s) { s[0] += x[i] * y[i]; })[0];
   }
 
  private:
+  static constexpr index kMostIterations = 1000;
+  B& be_;
+  const Problem p_;
+  const index n_, size_;
+  Buffer<double> x_, r_, d_, q_, diagonal_, gradient_;
+  const Kept* kept_ = nullptr;
+  double first_ = 0;  // <r, z> of the start
+};
+
+template <Backend B>
+class Sns {
+ public:
+  Sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor)
+      : be_(be),
+        p_(p),
+        o_(o),
+        clock_(o_.limits, monitor),
+        transform_(be, p, {}, clock_),
+        system_(be, p),
+        row_(be.template buffer<double>(p.geo.n)),
+        trial_(be.template buffer<double>(p.geo.n + p.geo.m)) {}
+
+  EntropicOutcome solve(Potentials at) {
+    EntropicOutcome out;
+    const double tol = o_.limits.tol;
+    Value v = sinkhorn(at);
+    const index n = p_.geo.n, m = p_.geo.m;
+    const auto wanted = static_cast<index>(std::ceil(o_.density * static_cast<double>(n) * static_cast<double>(m)));
+    Kept T;
+    T.limit = std::max<index>(64, 16 * ((wanted + n - 1) / n));
+    T.threshold = 1e-3 / static_cast<double>(std::max(n, m));
+    if (v.error > tol && !clock_.exhausted()) v = evaluate(at.rows, at.columns, T);
+    while (v.error > tol && !clock_.exhausted() && !stalled_) {
+      while (T.overflow && !clock_.exhausted()) {  // more than can be sorted
+        T.threshold *= 10;
+        v = evaluate(at.rows, at.columns, T);
+      }
+      const double cut = be_.kept_largest(T, wanted);
+      v = newton(at, v, T);
+      T.threshold = std::max(0.1 * cut, 1e-300);
+      ++out.newton_steps;
+    }
+    conclude(out, v, p_.reg, o_.limits, clock_);
+    out.n_iter = clock_.n_iter;
+    return out;
+  }
+
+  // Below, public for nvcc: see SoftTransform.
+
+  // N1 steps, one at least.
+  Value sinkhorn(Potentials at) {
+    Value v;
+    for (index k = 0; k < std::max<index>(o_.sinkhorn_steps, 1) && clock_.can_pass(); ++k) {
+      if (k > 0) add(be_, p_.geo.m, at.columns, 1.0, transform_.residual(), at.columns);
+      v = transform_.evaluate(p_.reg, at.columns, at.rows, Precision::f64);
+      if (v.error <= o_.limits.tol || clock_.exhausted()) break;
+    }
+    return v;
+  }
+
+  // Both marginals, F and the kept entries at (phi, psi), without an update.
+  Value evaluate(const double* phi, const double* psi, Kept& T) {
+    const double *a = p_.a, *b = p_.b;
+    Pass pass;
+    pass.reg = p_.reg;
+    pass.h = transform_.weighted(psi);
+    pass.phi = const_cast<double*>(phi);  // read only without update
+    pass.a = a;
+    pass.row = row_.data();
+    pass.col = transform_.col();
+    be_.pass(p_.geo, pass, T);
+    double *row = row_.data(), *col = transform_.col();
+    be_.for_each(p_.geo.n, [=] OT_HD(index i) { row[i] *= a[i]; });
+    const auto r = be_.template sums<2>(p_.geo.n, [=] OT_HD(index i, double* s) {
+      s[0] += std::fabs(a[i] - row[i]);
+      s[1] += a[i] > 0 ? a[i] * phi[i] - row[i] : 0.0;
+    });
+    const auto c = be_.template sums<2>(p_.geo.m, [=] OT_HD(index j, double* s) {
+      s[0] += std::fabs(b[j] - col[j]);
+      s[1] += b[j] > 0 ? b[j] * psi[j] : 0.0;
+    });
+    const Value v{.error = std::max(r[0], c[0]), .F = r[1] + c[1]};
+    clock_.count(p_.reg, v.error, p_.reg * v.F);
+    return v;
+  }
+
+  // One Newton step with backtracking; where none gains, the solve has stalled.
+  Value newton(Potentials at, const Value& before, Kept& T) {
+    const double slope = system_.solve(T, row_.data(), transform_.col());
+    const double slack = 1e-14 * (1 + std::fabs(before.F));
+    double *phi = at.rows, *psi = at.columns, *trial = trial_.data();
+    const double* x = system_.step();
+    const index n = p_.geo.n, m = p_.geo.m;
+    for (double alpha = 1; alpha > 1e-9 && !clock_.exhausted(); alpha *= 0.5) {
+      add(be_, n, phi, alpha, x, trial);
+      add(be_, m, psi, alpha, x + n, trial + n);
+      const Value v = evaluate(trial, trial + n, T);
+      if (!(std::isfinite(v.F) && v.F >= before.F + 1e-4 * alpha * slope - slack)) continue;
+      copy(be_, n, trial, phi);
+      copy(be_, m, trial + n, psi);
+      fruitless_ = v.error < 0.99 * before.error ? 0 : fruitless_ + 1;
+      stalled_ = fruitless_ > kFruitless;
+      return v;
+    }
+    stalled_ = true;
+    return before;
+  }
+
+ private:
+  static constexpr index kFruitless = 50;  // steps in a row without one per cent less error
+  B& be_;
+  const Problem p_;
   const SnsOptions o_;
-  Buffer<double> row_;
-  std::array<Buffer<double>, 7> work_;
+  Clock clock_;
+  SoftTransform<B> transform_;
+  SnsSystem<B> system_;
+  Buffer<double> row_, trial_;
   index fruitless_ = 0;
+  bool stalled_ = false;
 };
 
 }  // namespace ot

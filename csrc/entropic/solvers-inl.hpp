@@ -10,19 +10,19 @@ namespace ot {
 template <class B>
 EntropicOutcome EntropicSolvers<B>::sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor,
                                              Potentials at) {
-  return Sinkhorn<B>(be, p, o, monitor).solve(at.rows, at.columns);
+  return Sinkhorn<B>(be, p, o, monitor).solve(at);
 }
 
 template <class B>
 EntropicOutcome EntropicSolvers<B>::newton(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor,
                                            Potentials at) {
-  return Newton<B>(be, p, o, monitor).solve(at.rows, at.columns);
+  return Newton<B>(be, p, o, monitor).solve(at);
 }
 
 template <class B>
 EntropicOutcome EntropicSolvers<B>::sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor,
                                         Potentials at) {
-  return Sns<B>(be, p, o, monitor).solve(at.rows, at.columns);
+  return Sns<B>(be, p, o, monitor).solve(at);
 }
 
 }  // namespace ot

@@ -1,48 +1,59 @@
 // Loosely solved entropic transport: the start of the sparse solvers.
 #pragma once
-#include <vector>
-
-#include "entropic/semidual.hpp"
+#include "core/array.hpp"
+#include "entropic/fixed_point.hpp"
 #include "sparse/backend.hpp"
 
 namespace ot {
 
 // The only part of the sparse solvers that runs element-wise kernels: for a device its own compiler
-// instantiates it (instantiate.*), and the C++ compiler all the rest.
+// instantiates it (instantiate.*), and the C++ compiler all the rest. Bodies stand outside the class for that reason.
 template <SparseBackend B>
-class EntropicStart : SemiDual<B> {
+class EntropicStart {
  public:
   EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor);
-  // Potentials at reg, on the host, from those of the last call; returns the passes it took.
+  // Potentials phi and psi at reg, on the host, from those of the last call. Returns the passes that it took.
   index run(double reg, double* phi, double* psi);
 
  private:
-  Buffer<double> rows_, cols_;
-  double last_ = 0;
-  index passes_ = 0;
+  static constexpr double kLoose = 1e-1;  // error at one reg
+  static constexpr index kSteps = 10;     // at one reg, at most
+  B& be_;
+  const index n_, m_;
+  Clock clock_;
+  SoftTransform<B> transform_;
+  FixedPoint<B> iteration_;
+  Buffer<double> phi_, psi_;
+  double last_reg_ = 0;
 };
 
 template <SparseBackend B>
 EntropicStart<B>::EntropicStart(B& be, const Problem& p, const Limits& limits, const Monitor& monitor)
-    : SemiDual<B>(be, p, limits, monitor),
-      rows_(be.template buffer<double>(p.geo.n)),
-      cols_(be.template buffer<double>(p.geo.m)) {
-  this->phi_ = rows_.data();
-  this->psi_ = cols_.data();
-  be.write(p.geo.n, std::vector<double>(p.geo.n, NAN).data(), this->phi_);
-  be.write(p.geo.m, std::vector<double>(p.geo.m, 0.0).data(), this->psi_);
+    : be_(be),
+      n_(p.geo.n),
+      m_(p.geo.m),
+      clock_(limits, monitor),
+      transform_(be, p, {}, clock_),
+      iteration_(be, p, clock_),
+      phi_(be.template buffer<double>(n_)),
+      psi_(be.template buffer<double>(m_)) {
+  be.write(n_, Array<double>(n_, NAN).data(), phi_.data());
+  be.write(m_, Array<double>(m_, 0.0).data(), psi_.data());
 }
 
 template <SparseBackend B>
 index EntropicStart<B>::run(double reg, double* phi, double* psi) {
-  if (last_ > 0) this->rescale(last_ / reg);
-  this->stage(reg, 1e-1, 10, Precision::f32);
-  last_ = reg;
-  this->be_.read(this->n_, this->phi_, phi);
-  this->be_.read(this->m_, this->psi_, psi);
-  const index before = passes_;
-  passes_ = this->clock_.n_iter;
-  return passes_ - before;
+  const index before = clock_.n_iter;
+  if (last_reg_ > 0) {
+    rescale(be_, m_, last_reg_ / reg, psi_.data());
+    rescale(be_, n_, last_reg_ / reg, phi_.data());
+  }
+  const Potentials at{.rows = phi_.data(), .columns = psi_.data()};
+  sinkhorn_stage(transform_, iteration_, at, reg, kLoose, kSteps, Precision::f32);
+  last_reg_ = reg;
+  be_.read(n_, phi_.data(), phi);
+  be_.read(m_, psi_.data(), psi);
+  return clock_.n_iter - before;
 }
 
 }  // namespace ot

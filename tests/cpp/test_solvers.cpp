@@ -48,12 +48,12 @@ template <class B>
 Outcome run(Method method, B& be, const Problem& p, const Limits& limits, const Monitor& monitor, double* phi,
             double* psi) {
   const SnsOptions sns{.limits = limits, .sinkhorn_steps = 20, .density = 0.5};
-  if (method == Method::sns) return Sns<B>(be, p, sns, monitor).solve(phi, psi);
+  if (method == Method::sns) return Sns<B>(be, p, sns, monitor).solve({phi, psi});
   const SinkhornOptions options{.limits = limits,
                                 .domain = method == Method::log ? Domain::log : Domain::kernel,
                                 .kernel = method == Method::scaling_f64 ? Precision::f64 : Precision::f32};
-  if (method == Method::newton) return Newton<B>(be, p, options, monitor).solve(phi, psi);
-  return Sinkhorn<B>(be, p, options, monitor).solve(phi, psi);
+  if (method == Method::newton) return Newton<B>(be, p, options, monitor).solve({phi, psi});
+  return Sinkhorn<B>(be, p, options, monitor).solve({phi, psi});
 }
 
 // A vector of the backend.
@@ -171,8 +171,8 @@ TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, c
       const double rho = relative * p.reg;
       const Problem problem{p.template on<B>(), a.data(), p.b.data(), p.reg, p.range};
       Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0), row(size(p.n)), col(size(p.m)), h(size(p.m));
-      const SinkhornOptions options{.limits = {.tol = 1e-11}, .rho = rho};
-      const Outcome out = Sinkhorn<B>(be, problem, options, {}).solve(phi.data(), psi.data());
+      const SinkhornOptions options{.limits = {.tol = 1e-11}, .marginals = {.rho = rho}};
+      const Outcome out = Sinkhorn<B>(be, problem, options, {}).solve({phi.data(), psi.data()});
       CHECK(out.status == Status::converged);
       for (index j = 0; j < p.m; ++j) h[size(j)] = psi[size(j)] + std::log(p.b[size(j)]);
       Pass pass;
@@ -189,6 +189,18 @@ TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, c
       check_close(row, row_want, 1e-9);
       check_close(col, col_want, 0, 1e-10);
     }
+}
+
+TEST_CASE("relaxed marginals are refused where no solver of them is") {
+  const Instance<double> p({.n = 5, .m = 4});
+  cpu::Backend be(1);
+  const Problem problem{p.on<cpu::Backend>(), p.a.data(), p.b.data(), p.reg, p.range};
+  const Monitor monitor;
+  CHECK_THROWS_AS(Newton<cpu::Backend>(be, problem, {.marginals = {.rho = 1.0}}, monitor), std::invalid_argument);
+  CHECK_THROWS_AS(Newton<cpu::Backend>(be, problem, {.marginals = {.symmetric = true}}, monitor),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(Sinkhorn<cpu::Backend>(be, problem, {.domain = Domain::kernel, .marginals = {.rho = 1.0}}, monitor),
+                  std::invalid_argument);
 }
 
 namespace {

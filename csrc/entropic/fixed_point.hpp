@@ -1,0 +1,94 @@
+// Guarded, accelerated fixed-point iteration psi <- psi + residual(psi), for any evaluation of psi.
+// Steps are Anderson accelerated. Every evaluation gives F, so that an accelerated step that loses ground is
+// replaced by the plain one.
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+#include "algorithms/anderson.hpp"
+#include "core/elementwise.hpp"
+#include "entropic/soft_transform.hpp"
+
+namespace ot {
+
+// When an iteration ends.
+struct Goal {
+  double tol;    // on the error
+  index most;    // steps
+  double noise;  // of F, relative: a smaller loss is rounding
+};
+
+struct Progressed {
+  Value value;           // of the last accepted psi
+  bool stalled = false;  // kPatience evaluations have gained less than one per cent
+  index steps = 0;
+};
+
+template <Backend B>
+class FixedPoint {
+ public:
+  FixedPoint(B& be, const Problem& p, Clock& clock)
+      : be_(be),
+        m_(p.geo.m),
+        clock_(clock),
+        anderson_(be, m_, p.b),
+        trial_(be.template buffer<double>(m_)),
+        plain_(be.template buffer<double>(m_)) {}
+
+  // Forgets the steps made so far.
+  void reset() { anderson_.reset(); }
+
+  // From psi, whose value is `at` and whose residual is given. Leaves the last accepted psi there.
+  // evaluate(psi) returns the value and renews the residual.
+  template <class Evaluate>
+  Progressed run(double* psi, const double* residual, Value at, const Goal& goal, Evaluate evaluate) {
+    double *trial = trial_.data(), *plain = plain_.data();
+    Progressed out{.value = at};
+    double best = at.error;
+    index since = 0;  // steps since the error last fell by one per cent
+    while (out.steps < goal.most && at.error > goal.tol && at.escaped == 0 && !clock_.exhausted()) {
+      const bool accelerated = !anderson_.empty();
+      add(be_, m_, psi, 1.0, residual, plain);
+      anderson_.step(psi, residual, trial);
+      Value v = evaluate(trial);
+      const bool gained = v.F >= at.F - goal.noise * (1 + std::fabs(at.F)) && v.error < 10 * at.error;
+      if (accelerated && !gained) {
+        v = evaluate(plain);
+        copy(be_, m_, plain, psi);
+        anderson_.reset();
+      } else {
+        copy(be_, m_, trial, psi);
+      }
+      out.value = at = v;
+      ++out.steps;
+      since = at.error < 0.99 * best ? 0 : since + 1;
+      best = std::min(best, at.error);
+      out.stalled = since > kPatience;
+      if (out.stalled) break;
+    }
+    return out;
+  }
+
+ private:
+  static constexpr index kPatience = 1000;
+  B& be_;
+  const index m_;
+  Clock& clock_;
+  Anderson<B> anderson_;
+  Buffer<double> trial_, plain_;
+};
+
+// Sinkhorn at one reg in the log domain: every step is a pass over C.
+template <Backend B>
+Value sinkhorn_stage(SoftTransform<B>& transform, FixedPoint<B>& iteration, Potentials at, double reg, double tol,
+                     index most, Precision precision) {
+  const Value first = transform.evaluate(reg, at.columns, at.rows, precision);
+  iteration.reset();
+  const Goal goal{.tol = tol, .most = most, .noise = noise_of(precision)};
+  return iteration
+      .run(at.columns, transform.residual(), first, goal,
+           [&](const double* psi) { return transform.evaluate(reg, psi, at.rows, precision); })
+      .value;
+}
+
+}  // namespace ot
