@@ -17,9 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from sklearn.datasets import make_moons, make_s_curve
-from tqdm import tqdm
+
+try:
+    import torch
+    from sklearn.datasets import make_moons, make_s_curve
+    from tqdm import tqdm
+except ImportError as error:
+    raise SystemExit(
+        f"this example needs {error.name}, which is not installed: pip install -e '.[torch,demo]'"
+    ) from None
 
 import ot_fast as otf
 import ot_fast.torch as layers

@@ -84,37 +84,67 @@ def compare(tokens: int, experts: int) -> list[dict[str, Any]]:
     return rows
 
 
-def draw(rows: list[dict[str, Any]], capacity: float, path: str) -> None:
-    import matplotlib.pyplot as plt
+STYLE = {
+    "font.family": ["STIXGeneral", "DejaVu Sans"],
+    "font.size": 11.0,
+    "axes.titlesize": 12.0,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+COLOURS = ["#a9b1bb", "#7d858f", "#d9a441", "#1f5fa8", "#6ea0d8"]
+RED = "#c8553d"
 
-    colours = ["#b9c0c9", "#7d858f", "#d9a441", "#1f5fa8", "#6ea0d8"]
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11.5, 4.0), layout="constrained", width_ratios=(1.25, 1)
+
+def draw(rows: list[dict[str, Any]], capacity: float, path: str) -> None:
+    """Left, the load of every expert; right, what the methods keep and drop."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11.5, 3.9), dpi=200, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+        draw_loads(left, {r["method"]: np.sort(r["load"])[::-1] / capacity for r in rows})
+        draw_shares(right, rows)
+        figure.savefig(path)
+
+
+def draw_loads(axes: Any, loads: dict[str, Array]) -> None:
+    """The loads in units of the capacity, in falling order; what lies above 1 is dropped."""
+    gating = [name for name in loads if loads[name].max() > 1 + 1e-6]
+    place = np.arange(1, loads[gating[0]].size + 1)
+    for name, colour, style in zip(gating, COLOURS[1::-1], ("-", "--"), strict=False):
+        axes.plot(place, loads[name], color=colour, lw=1.6, ls=style, label=name)
+    axes.fill_between(
+        place, 1, np.maximum(loads[gating[0]], 1), color=RED, alpha=0.18, lw=0, label="dropped"
     )
-    named = False
-    for row, colour in zip(rows, colours, strict=True):
-        load = np.sort(np.asarray(row["load"]))[::-1] / capacity
-        if load.max() > 1 + 1e-6:
-            left.plot(load, color=colour, lw=1.8, label=str(row["method"]))
-        elif not named:  # the balanced ones coincide
-            left.plot(load, color="#1f5fa8", lw=2.2, label="entropic and sparse OT")
-            named = True
-    left.set(xlabel="expert, by load", ylabel="load / capacity", ylim=(0, None))
-    left.set_title("Gating overloads popular experts; transport does not", loc="left")
-    left.legend(frameon=False, fontsize=9)
+    axes.plot(place, np.ones(place.size), color=COLOURS[3], lw=2.2, label="optimal transport")
+    axes.set(xlabel="expert, by load", ylabel="load / capacity", ylim=(0, None))
+    axes.set_xlim(1, place.size)
+    axes.set_title("Load of the experts", loc="left")
+    axes.legend(frameon=False)
+
+
+def draw_shares(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """A bar a method for the probability kept, beside it what is dropped and the experts used."""
     place = np.arange(len(rows))[::-1]
-    right.barh(place, [100 * float(r["dropped"]) for r in rows], color=colours)
-    for y, row in zip(place, rows, strict=True):
-        text = f"{float(row['kept']):.3f} kept, experts a token: {float(row['entries']):.3g}"
-        right.text(100 * float(row["dropped"]) + 1, y, text, va="center", fontsize=8.5)
-    right.set(
-        yticks=place, yticklabels=[str(r["method"]) for r in rows], xlabel="tokens dropped, %"
-    )
-    right.set_xlim(0, 80)
-    right.set_title("Tokens dropped, probability kept", loc="left")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    kept = [float(r["kept"]) for r in rows]
+    axes.barh(place, kept, color=COLOURS, height=0.62)
+    columns = (1.2, 1.42)
+    axes.set_xlim(0, 1.55 * max(kept))
+    for x, head in zip(columns, ("dropped", "experts"), strict=True):
+        axes.text(x * max(kept), len(rows) - 0.45, head, ha="right", color="#7d858f")
+    for y, r, share in zip(place, rows, kept, strict=True):
+        axes.text(share - 0.01 * max(kept), y, f"{share:.3f}", va="center", ha="right", color="w")
+        texts = (f"{100 * float(r['dropped']):.0f} %", f"{float(r['entries']):.3g}")
+        for x, text in zip(columns, texts, strict=True):
+            worst = text == texts[0] and float(r["dropped"]) > 0.005
+            axes.text(x * max(kept), y, text, va="center", ha="right", color=RED if worst else "k")
+    axes.set(yticks=place, yticklabels=[str(r["method"]) for r in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set(xticks=[], ylim=(-0.5, len(rows) - 0.1))
+    axes.spines["bottom"].set_visible(False)
+    axes.set_title("Probability kept, tokens dropped, experts a token", loc="left")
 
 
 def main(argv: list[str] | None = None) -> list[dict[str, Any]]:

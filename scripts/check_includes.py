@@ -45,7 +45,7 @@ DEVICE_LIBRARIES = {"cupy", "torch", "jax", "numba"}
 EXTENSIONS = {"_core", "_cuda"}
 EXITS = {"exit", "quit", "sys.exit", "os._exit", "os.abort"}
 WRITES = {"print", "sys.stdout.write", "sys.stderr.write"}
-APPLICATIONS = re.compile(r"^(__main__|_demo)\.py$|^_cli/")
+APPLICATIONS = re.compile(r"^__main__\.py$|^_cli/")
 
 # Every rule by name; tests/test_guards.py plants a violation of each.
 RULES = {
