@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
+from ot_fast._plot.style import BAND, STYLE, scientific
 
 from . import report
 from .peers import PEERS
@@ -41,12 +43,10 @@ STYLES: dict[str, dict[str, Any]] = {
     "two gemv": {"color": "#888888", "marker": "x", "ls": "--"},
 }
 
-RC = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+RC = STYLE | {
     "axes.grid": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": "#e8eaed",
+    "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "lines.markersize": 4.5,
     "lines.linewidth": 1.3,
@@ -60,11 +60,12 @@ def _name(solver: str) -> str:
     return f"{solver} (exact)" if PEERS[solver].group == "exact" else solver
 
 
-def _grid(count: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, columns: int) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     lines = math.ceil(count / columns)
-    size = (3.6 * columns, 2.9 * lines)
-    fig, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        lines, columns, figsize=(3.0 * columns, 2.6 * lines), squeeze=False, layout="constrained"
+    )
     flat = list(axes.flat)
     for ax in flat[count:]:
         ax.remove()
@@ -72,13 +73,28 @@ def _grid(count: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
 
 
 def _legend(fig: Figure, axes: list[Axes]) -> None:
+    """One row of names under the panels."""
     handles = {}
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
     order = [_name(s) for s in STYLES if _name(s) in handles]
     order += [name for name in handles if name not in order]
-    fig.legend([handles[n] for n in order], order, loc="outside right center")
+    columns = max(1, int(fig.get_figwidth() / 1.4))
+    fig.legend([handles[n] for n in order], order, loc="outside lower center", ncols=columns)
+
+
+def _y_label(axes: list[Axes], text: str) -> None:
+    """Name the unit beside the first panel of each row alone."""
+    for ax in axes:
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(text)
+
+
+def _ticks_at(ax: Axes, sizes: Iterable[int]) -> None:
+    ticks = sorted(sizes)
+    ax.set_xticks(ticks, [f"{n:,}" for n in ticks], minor=False)
+    ax.set_xticks([], minor=True)
 
 
 def _line(ax: Axes, rows: list[Row], x: Callable[[Row], float]) -> None:
@@ -96,7 +112,7 @@ def _line(ax: Axes, rows: list[Row], x: Callable[[Row], float]) -> None:
 def _lines_by_solver(ax: Axes, rows: list[Row], x: Callable[[Row], float]) -> None:
     for solver in STYLES:
         _line(ax, [r for r in rows if r["solver"] == solver], x)
-    ax.set(xscale="log", yscale="log", ylabel="seconds")
+    ax.set(xscale="log", yscale="log")
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -105,13 +121,16 @@ def time_against_error(result: Row) -> Figure | None:
     curves = {(r["case"], r["reg"]) for r in done if r["tol"] != result["tol"]}
     if not curves:
         return None
-    fig, axes = _grid(len(curves))
+    fig, axes = _grid(len(curves), 4)
     for ax, key in zip(axes, sorted(curves), strict=True):
         rows = [r for r in done if (r["case"], r["reg"]) == key]
         rows = [r for r in rows if PEERS[r["solver"]].group != "exact"]
         _lines_by_solver(ax, rows, lambda r: r["error"])
         ax.invert_xaxis()
-        ax.set(title=report.label(rows[0]), xlabel="L1 marginal error, recomputed")
+        ax.set_title(report.label(rows[0]), loc="left")
+        ax.set_xlabel("L1 marginal error, recomputed")
+        ax.xaxis.set_major_locator(LogLocator(numticks=5))
+    _y_label(axes, "seconds")
     _legend(fig, axes)
     return fig
 
@@ -128,14 +147,14 @@ def time_against_n(result: Row) -> Figure | None:
     families = [key for key, ns in sizes.items() if len(ns) > 1]
     if not families:
         return None
-    fig, axes = _grid(len(families))
+    fig, axes = _grid(len(families), 4)
     for ax, key in zip(axes, families, strict=True):
         rows = [r for r in done if _family(r) == key]
         _lines_by_solver(ax, rows, lambda r: r["n"])
-        ticks = sorted(sizes[key])
-        ax.set_xticks(ticks, [str(n) for n in ticks], minor=False)
-        ax.set_xticks([], minor=True)
-        ax.set(title=report.label(rows[0]).replace(f"-{rows[0]['n']}", ""), xlabel="n")
+        _ticks_at(ax, sizes[key])
+        ax.set_title(report.label(rows[0]).replace(f"-{rows[0]['n']}", ""), loc="left")
+        ax.set_xlabel("n")
+    _y_label(axes, "seconds")
     _legend(fig, axes)
     return fig
 
@@ -146,7 +165,12 @@ def ratios(result: Row) -> Figure | None:
     problems = {k: v for k, v in problems.items() if v.get("ot_fast", {}).get("status") == "ok"}
     if not problems:
         return None
-    fig, ax = plt.subplots(figsize=(7.2, 0.24 * len(problems) + 1.2), layout="constrained")
+    fig, ax = plt.subplots(figsize=(7.2, 0.21 * len(problems) + 1.2), layout="constrained")
+    first = [next(iter(v.values())) for v in problems.values()]
+    families = list(dict.fromkeys(_family(r)[0].split("-")[0] for r in first))
+    for i, row in enumerate(first):
+        if families.index(_family(row)[0].split("-")[0]) % 2 == 0:
+            ax.axhspan(i - 0.5, i + 0.5, color=BAND, lw=0, zorder=0)
     for i, solvers in enumerate(problems.values()):
         ours = report.median(solvers["ot_fast"])
         for solver, row in solvers.items():
@@ -157,13 +181,15 @@ def ratios(result: Row) -> Figure | None:
                 ax.plot(report.median(row) / ours, i, ls="", label=_name(solver), **style)
             elif row["status"] == "over limit":
                 at_least = {"color": style["color"], "marker": ">", "mfc": "none", "alpha": 0.5}
-                ax.plot(report.median(row) / ours, i, ls="", label="stopped at its limit",
-                        **at_least)  # fmt: skip
-    ax.axvline(1.0, color="#D55E00", lw=1.5)
-    first = [next(iter(v.values())) for v in problems.values()]
+                ax.plot(report.median(row) / ours, i, ls="", **at_least)
+    ax.plot([], [], ls="", color="#888888", marker=">", mfc="none", label="stopped at its limit")
+    ax.axvline(1.0, color="#D55E00", lw=2.0)
     ax.set_yticks(range(len(problems)), [report.label(r) for r in first])
-    ax.set(xscale="log", xlabel=f"time / time of ot_fast, both to L1 error {result['tol']:g}")
-    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.set(xscale="log", ylim=(len(problems) - 0.5, -0.5))
+    ax.set_xlabel(f"time / time of ot_fast, both to an L1 error of {scientific(result['tol'])}")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}\N{MULTIPLICATION SIGN}")
     _legend(fig, [ax])
     return fig
 
@@ -172,21 +198,22 @@ def time_of_iteration(result: Row) -> Figure | None:
     rows = [r for r in result["rows"] if r["d"] is None and r["seconds"]]
     if not rows:
         return None
-    fig, axes = _grid(2)
+    fig, axes = _grid(2, 2)
     _lines_by_solver(axes[0], rows, lambda r: r["n"])
-    axes[0].set(title="one iteration, dense cost", xlabel="n")
+    axes[0].set_title("One iteration, dense cost", loc="left")
+    axes[0].set_ylabel("seconds")
     for solver in STYLES:
         mine = sorted((r for r in rows if r["solver"] == solver), key=lambda r: r["n"])
         if mine:
-            share = [100 * report.floor(r, result["limits"])[0] / report.median(r) for r in mine]
+            share = [report.floor(r, result["limits"])[0] / report.median(r) for r in mine]
             axes[1].plot([r["n"] for r in mine], share, label=_name(solver), **STYLES[solver])
-    axes[1].axhline(100, color="black", lw=0.8)
-    title = "share of the limit of its own arithmetic"
-    axes[1].set(title=title, xlabel="n", ylabel="%", xscale="log", ylim=(0, None))
+    axes[1].axhline(1.0, color="black", lw=0.8)
+    axes[1].set_title("Share of the method's limit", loc="left")
+    axes[1].set(xscale="log", ylim=(0, None))
+    axes[1].yaxis.set_major_formatter(PercentFormatter(1.0))
     for ax in axes:
-        ticks = sorted({r["n"] for r in rows})
-        ax.set_xticks(ticks, [str(n) for n in ticks])
-        ax.set_xticks([], minor=True)
+        ax.set_xlabel("n")
+        _ticks_at(ax, {r["n"] for r in rows})
     _legend(fig, axes)
     return fig
 
@@ -195,7 +222,7 @@ def bars(result: Row) -> Figure | None:
     """Peak memory beyond C (suite memory) or entries per second (suite large)."""
     memory = result["suite"] == "memory"
     problems = report.by_problem(result["rows"])
-    fig, axes = _grid(len(problems))
+    fig, axes = _grid(len(problems), 2)
     for ax, solvers in zip(axes, problems.values(), strict=True):
         for i, (solver, row) in enumerate(solvers.items()):
             if memory:
@@ -212,7 +239,8 @@ def bars(result: Row) -> Figure | None:
         ax.grid(axis="y", visible=False)
         first = next(iter(solvers.values()))
         x = "peak memory beyond C / size of C" if memory else "entries of C per second, 1e9"
-        ax.set(title=report.label(first), xlabel=x)
+        ax.set_title(report.label(first), loc="left")
+        ax.set_xlabel(x)
     return fig
 
 
