@@ -1,49 +1,52 @@
-// Costs of points, and tiles of costs whether they are stored or computed. Part of kernels-inl.hpp.
+// Tiles of costs, whether C is stored or computed from points.
 #pragma once
+#include "cpu/kernels.hpp"
+#include "cpu/kernels/exp_log-inl.hpp"
 
-namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
+namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
-// A cost is `core`, accumulated over coordinates, and `epilog` on a row of accumulators.
+// A cost between points: `accumulate` adds what a coordinate contributes, `finish` turns the sums of row i, columns
+// [j, j + len), into costs.
 struct SquaredDifference {
   template <class V, class T>
-  static V core(V acc, T x, V y) {
+  static V accumulate(V acc, T x, V y) {
     const V z = x - y;
     return acc + z * z;
   }
   template <class T>
-  static void epilog(const Geometry&, index, index, index, T*) {}
+  static void finish(const Geometry&, index, index, index, T*) {}
 };
 struct EuclideanDifference : SquaredDifference {
   template <class T>
-  static void epilog(const Geometry&, index, index, index len, T* c) {
+  static void finish(const Geometry&, index, index, index len, T* c) {
     for (index j = 0; j < len; ++j) c[j] = sizeof(T) == 8 ? __builtin_sqrt(c[j]) : __builtin_sqrtf(c[j]);
   }
 };
 struct PowerDifference : SquaredDifference {
   template <class T>
-  static void epilog(const Geometry& g, index, index, index len, T* c) {
+  static void finish(const Geometry& g, index, index, index len, T* c) {
     constexpr index W = lanes<double>;
-    for (index j = 0; j < len; j += W) store_as(c + j, power(load_f64(c + j), 0.5 * g.p));  // whole panels are there
+    for (index j = 0; j < len; j += W) store_as(c + j, power(load_f64(c + j), 0.5 * g.p));  // up to a whole panel
   }
 };
 struct AbsoluteDifference {
   template <class V, class T>
-  static V core(V acc, T x, V y) {
+  static V accumulate(V acc, T x, V y) {
     const V z = x - y;
     return acc + (z < 0 ? -z : z);
   }
   template <class T>
-  static void epilog(const Geometry&, index, index, index, T*) {}
+  static void finish(const Geometry&, index, index, index, T*) {}
 };
 struct Product {
   template <class V, class T>
-  static V core(V acc, T x, V y) {
+  static V accumulate(V acc, T x, V y) {
     return acc + x * y;
   }
 };
-struct SquaredProduct : Product {  // |x|^2 + |y|^2 - 2 x.y on centred points
+struct SquaredProduct : Product {  // |x|^2 + |y|^2 - 2 x.y, for points that are centred beforehand
   template <class T>
-  static void epilog(const Geometry& g, index i, index j, index len, T* c) {
+  static void finish(const Geometry& g, index i, index j, index len, T* c) {
     const T xx = static_cast<const T*>(g.xx)[i];
     const T* yy = static_cast<const T*>(g.yy) + j;
     for (index l = 0; l < len; ++l) {
@@ -52,16 +55,18 @@ struct SquaredProduct : Product {  // |x|^2 + |y|^2 - 2 x.y on centred points
     }
   }
 };
-struct CosineProduct : Product {  // points are normalised beforehand
+struct CosineProduct : Product {  // 1 - x.y, for points that are normalised beforehand
   template <class T>
-  static void epilog(const Geometry&, index, index, index len, T* c) {
+  static void finish(const Geometry&, index, index, index len, T* c) {
     for (index l = 0; l < len; ++l) c[l] = c[l] < 1 ? 1 - c[l] : 0;
   }
 };
 
-// Costs of rows x len into out (row stride kTile). y lies in panels of kPanel bytes a coordinate,
-// so a panel is read once into L1 and serves all rows; 4 x 3 accumulators in registers.
-template <class T, class Op, int D>
+// Costs of `rows` rows and `len` columns to out (row stride kTile). D is the dimension where it is known at compile
+// time, else 0. y lies in panels: kPanel bytes of coordinate 0, kPanel bytes of coordinate 1, and so on.
+// Memory traffic: a panel is read from L2 once and serves all rows from L1; d (4 + 3) loads for 12 registers of costs,
+// whose 4 x 3 sums stay in registers.
+template <class T, class Pair, int D>
 void tile_of_points(const Geometry& g, index i, index rows, index j, index len, T* out) {
   constexpr index W = lanes<T>, P = kPanel / sizeof(T);
   const index d = D ? D : g.d;
@@ -78,9 +83,9 @@ void tile_of_points(const Geometry& g, index i, index rows, index j, index len, 
 #pragma GCC unroll 4
           for (index r = 0; r < 4; ++r) {
             const T xr = x[r][k];
-            acc[r][0] = Op::core(acc[r][0], xr, y0);
-            acc[r][1] = Op::core(acc[r][1], xr, y1);
-            acc[r][2] = Op::core(acc[r][2], xr, y2);
+            acc[r][0] = Pair::accumulate(acc[r][0], xr, y0);
+            acc[r][1] = Pair::accumulate(acc[r][1], xr, y1);
+            acc[r][2] = Pair::accumulate(acc[r][2], xr, y2);
           }
         }
 #pragma GCC unroll 4
@@ -93,20 +98,21 @@ void tile_of_points(const Geometry& g, index i, index rows, index j, index len, 
       }
     }
   }
-  for (index r = 0; r < rows; ++r) Op::epilog(g, i + r, j, len, out + r * kTile);
+  for (index r = 0; r < rows; ++r) Pair::finish(g, i + r, j, len, out + r * kTile);
 }
 
-// Costs of a block of rows, tile by tile: a pointer into C, or a buffer filled on the fly.
+// The costs of a block of rows, tile by tile: `load` computes a tile into the buffer (stored costs: does nothing),
+// `row` points at the costs of one of its rows, in the buffer or in C. Stored costs are not copied.
 template <class T>
 struct Tiles {
-  using Fill = void (*)(const Geometry&, index i, index rows, index j, index len, T* out);
+  using Compute = void (*)(const Geometry&, index i, index rows, index j, index len, T* out);
   const Geometry& g;
   T* buffer;
-  Fill fill;
+  Compute compute;
 
-  Tiles(const Geometry& geo, void* work) : g(geo), buffer(static_cast<T*>(work)), fill(choose(geo)) {}
+  Tiles(const Geometry& geo, void* work) : g(geo), buffer(static_cast<T*>(work)), compute(choose(geo)) {}
 
-  static Fill choose(const Geometry& g) {
+  static Compute choose(const Geometry& g) {
     if (g.kind == Kind::dense) return nullptr;
     switch (g.cost) {
       case Cost::sqeuclidean:
@@ -121,18 +127,18 @@ struct Tiles {
       default: return tile_of_points<T, CosineProduct, 0>;
     }
   }
-  void at(index i, index rows, index j, index len) const {
-    if (fill) fill(g, i, rows, j, len, buffer);
+  void load(index i, index rows, index j, index len) const {
+    if (compute) compute(g, i, rows, j, len, buffer);
   }
   const T* row(index i, index r, index j) const {
-    return fill ? buffer + r * kTile : static_cast<const T*>(g.C) + (i + r) * g.ld + j;
+    return compute ? buffer + r * kTile : static_cast<const T*>(g.C) + (i + r) * g.ld + j;
   }
 };
 
-// f(j, len) over the columns, in the same tiles whether costs are stored or computed.
+// f(j, len) for every tile of columns. Stored and computed costs have the same tiles, so that sums have the same order.
 template <class F>
 inline void for_tiles(index m, F f) {
   for (index j = 0; j < m; j += kTile) f(j, m - j < kTile ? m - j : kTile);
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
+}  // namespace ot::cpu::OT_LEVEL_NAMESPACE

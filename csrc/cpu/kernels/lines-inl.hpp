@@ -1,8 +1,10 @@
 // Lines of the dual of sparse plans: for potentials alpha of the others given, beta_j, theta_j and the
 // entries of every line (solvers/lines.hpp). Part of kernels-inl.hpp.
 #pragma once
+#include "cpu/kernels.hpp"
+#include "cpu/kernels/compress-inl.hpp"
 
-namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
+namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
 // z of a line ends in values -inf that fill its last vector: less what stands behind the last `rest` of zeros.
 static_assert(LineView::kPad % lanes<double> == 0);
@@ -278,7 +280,7 @@ inline bool solve_vector(const LineView& L, index j, Vec<double> z, double flat,
 
 // z of `count` entries from e on, a vector at most; -inf behind them.
 inline Vec<double> line_slacks(const LineView& L, index e, index count) {
-  const Vec<double> v = gather_some(L.alpha, L.idx + e, count) - load_some(L.cost + e, count);
+  const Vec<double> v = gather_first(L.alpha, L.idx + e, count) - load_first(L.cost + e, count);
   return v - load(kBeyond + 8 - count);
 }
 
@@ -416,7 +418,7 @@ inline void line_entries(const LineView& L, index j0, index j1) {
     const bool in = L.b[j] > 0;
     if (in) slacks(L, j, z, 0);
     for (index e = 0; e < n; e += lanes<double>)
-      store_some(t + e, in ? entry(load(z + e), L.beta[j], L.theta[j], flat, steep) : Vec<double>{}, n - e);
+      store_first(t + e, in ? entry(load(z + e), L.beta[j], L.theta[j], flat, steep) : Vec<double>{}, n - e);
   }
 }
 
@@ -495,4 +497,4 @@ void line_step(const LineSystem& S) {
   }
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
+}  // namespace ot::cpu::OT_LEVEL_NAMESPACE

@@ -1,11 +1,12 @@
-// Passes of the solvers whose plans are sparse: no exponentials, one read of C each. Part of
-// kernels-inl.hpp.
+// Pairs of small reduced cost: what a sparse plan may use.
 #pragma once
+#include "cpu/kernels/compress-inl.hpp"
+#include "cpu/kernels/costs-inl.hpp"
 
-namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL) {
+namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
-// f(i, c) for every row, with all of its costs. Computed costs come kRows rows at a time, which cost
-// what one does, through the row buffers of the work space.
+// f(i, c) for every row i with all of its costs c. Costs of points are computed for kRows rows at a time, which takes
+// as long as for one row, and copied to row buffers in the work space.
 template <class TC, class F>
 inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
   const index stride = row_stride(g.m);
@@ -15,22 +16,24 @@ inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
     const index count = i1 - i < kRows ? i1 - i : kRows;
     if (g.kind != Kind::dense)
       for_tiles(g.m, [&](index j, index len) {
-        tiles.at(i, count, j, len);
+        tiles.load(i, count, j, len);
         for (index r = 0; r < count; ++r) __builtin_memcpy(rows + r * stride + j, tiles.row(i, r, j), len * sizeof(TC));
       });
     for (index r = 0; r < count; ++r) f(i + r, g.kind == Kind::dense ? tiles.row(i, r, 0) : rows + r * stride);
   }
 }
 
-// Appends the entries of f_i + g_j - (C_ij - shift) > -margin. Where they are few, the largest slack of 32
-// columns is taken in vectors, and only where it exceeds the bound are they looked at one by one; after a row with
-// some in every fourth of these groups, all columns are packed.
+// Appends the pairs with f_i + g_j - (C_ij - shift) > -margin, and their costs C_ij - shift, to the region of the
+// chunk; beyond its capacity they are only counted.
+// Memory traffic: one read of C, 12 bytes written a candidate. Where candidates are rare, groups of 32 columns are
+// tested by their largest g_j - C_ij first. Where a quarter of the groups of a row had some, the next row is taken
+// without that test.
 template <class TC>
-void slack(const SlackArgs& A, index i0, index i1) {
+void candidates(const CandidateArgs& A, index i0, index i1) {
   constexpr index G = 32, W = lanes<double>;
   const index m = A.geo.m, whole = m - m % W;
   const double shift = A.geo.shift;
-  const KeptView& k = *A.kept;
+  const KeptRegion& k = *A.kept;
   const double* __restrict g = A.g;
   bool many = false;
   for_rows<TC>(A.geo, A.work, i0, i1, [&](index i, const TC* __restrict c) {
@@ -55,7 +58,7 @@ void slack(const SlackArgs& A, index i0, index i1) {
         }
       }
     };
-    index groups = 0;
+    index groups = 0;  // with candidates
     if (many && (at + m <= k.capacity || at >= k.capacity)) {
       const index before = at;
       if (at + m <= k.capacity) pack(0, whole);
@@ -83,4 +86,4 @@ void slack(const SlackArgs& A, index i0, index i1) {
   });
 }
 
-}  // namespace ot::cpu::OT_CONCAT(level_, OT_LEVEL)
+}  // namespace ot::cpu::OT_LEVEL_NAMESPACE
