@@ -187,7 +187,8 @@ class Backend {
     const RowChunks chunks(K.n);
     const bool arithmetic = f64(p.precision) || f64(K.precision);
     const auto run = kernels_.kernel_pass[f64(K.precision)][arithmetic];
-    const void* q = arithmetic ? padded<double>(p.q, K.m, K.ld) : padded<float>(p.q, K.m, K.ld);
+    if (arithmetic) fill_q<double>(p.q, K.m, K.ld);
+    else fill_q<float>(p.q, K.m, K.ld);
     parts_.reserve(chunks.count, K.m);
     Geometry shape;
     shape.n = K.n;
@@ -197,7 +198,7 @@ class Backend {
       run({.K = K.data.data(),
            .m = K.m,
            .ld = K.ld,
-           .q = q,
+           .q = q_.data(),
            .target = p.target,
            .a = p.a,
            .u = p.u,
@@ -303,9 +304,8 @@ class Backend {
   }
   void line_entries(const LineView& L) {
     const index count = line_chunks(L);
-    workers_.for_tasks(count, [&](index c) {
-      kernels_.line_entries(L, first_line(L, c, count), first_line(L, c + 1, count));
-    });
+    workers_.for_tasks(
+        count, [&](index c) { kernels_.line_entries(L, first_line(L, c, count), first_line(L, c + 1, count)); });
   }
   void line_step(const LineSystem& system) { kernels_.line_step(system); }
 
@@ -386,13 +386,12 @@ class Backend {
     workers_.for_tasks((n + rows - 1) / rows, [&](index k) { run(T, k * rows, std::min(n, (k + 1) * rows)); });
   }
 
-  // q in the type of the products, filled up with zeros.
+  // q in the type T of the products, filled up with zeros to a row of K.
   template <class T>
-  const T* padded(const double* q, index m, index ld) {
+  void fill_q(const double* q, index m, index ld) {
     q_.reserve(ld * static_cast<index>(sizeof(T)));
     T* to = reinterpret_cast<T*>(q_.data());
     std::fill(std::copy(q, q + m, to), to + ld, T(0));
-    return to;
   }
 
   static void merge(CostStats& s, const CostStats& t) {
@@ -408,7 +407,7 @@ class Backend {
   Workers workers_;
   ColumnParts parts_;
   Buffer<double> sums_;  // of blocks of a vector
-  Buffer<char> q_;
+  Buffer<char> q_;       // of a pass over a stored kernel
   KeptStorage kept_;
   index candidate_capacity_ = 0;  // entries a chunk, as the last call needed
   Laplacian factor_;

@@ -38,7 +38,7 @@ class Workers {
 
   // `poll` says whether the solve is to be interrupted (Ctrl-C); called on the caller's thread.
   Workers(int threads, std::function<bool()> poll)
-      : threads_(std::min(threads > 0 ? threads : default_threads(), ThreadPool::kMaxThreads)),
+      : threads_(std::clamp(threads > 0 ? threads : default_threads(), 1, ThreadPool::kMaxThreads)),
         interrupted_(std::move(poll)),
         spaces_(new WorkSpace[static_cast<std::size_t>(threads_)]) {}
 
