@@ -4,8 +4,8 @@ from ._backends import core as _core
 from ._backends import info
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud
-from ._result import OTResult
-from ._sparse_result import SparseResult
+from ._options import SNS, Scaling
+from ._results import OTResult, SparseResult
 from ._transport import WarmStart
 from .divergence import SinkhornDivergence, sinkhorn_divergence
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
@@ -15,6 +15,7 @@ from .sparse import quadratic, sparsity_constrained
 __version__: str = _core.__version__
 
 __all__ = [
+    "SNS",
     "ConvergenceError",
     "ConvergenceWarning",
     "DenseCost",
@@ -22,6 +23,7 @@ __all__ = [
     "MongeGap",
     "OTResult",
     "PointCloud",
+    "Scaling",
     "SinkhornDivergence",
     "SparseResult",
     "Status",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ._errors import ConvergenceWarning
+from ._errors import warn
 
 DENSE = 0.1  # fraction of entries from which products with the whole plan are faster
 BLOCK = 1 << 22  # plan entries looked at together
@@ -55,11 +54,9 @@ def plan_vjp(P: Any, reg: float, G: Any, tol: float, xp: Any = np) -> tuple[Any,
     jacobi = 1 / xp.clip(1 - ic * square, 1e-12, None)
     u, count, left = _cg(H, rhs, jacobi, tol, 20 * m + 200)
     if left > 100 * tol:
-        warnings.warn(
+        warn(
             f"plan_vjp: relative residual {left:.1e} after {count} iterations, above tol {tol:g}; "
-            "raise reg or tol",
-            ConvergenceWarning,
-            stacklevel=3,
+            "raise reg or tol"
         )
     t = half * without_null(u)
     s = ir * (q - P @ t)

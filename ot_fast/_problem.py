@@ -183,16 +183,17 @@ class Problem:
             f, g = (np.ldexp(v, self.exponent).astype(self.dtype) for v in (f, g))
         return self.orient(f, g)
 
-    def unscaled(self, phi: Vector, psi: Vector) -> Pair:
-        """The core's f and g of phi and psi."""
-        return self.core_reg * (phi - math.log(self.mass)), self.core_reg * psi
+    def phi(self, f: Vector) -> Vector:
+        """``f / reg + log M``, in the core's units."""
+        return f / self.core_reg + math.log(self.mass)
 
-    def scaled(self, f: Vector | None, g: Vector | None) -> tuple[Vector | None, Vector | None]:
-        """phi and psi of the core's f and g, where they are known."""
-        return (
-            None if f is None else f / self.core_reg + math.log(self.mass),
-            None if g is None else g / self.core_reg,
-        )
+    def psi(self, g: Vector) -> Vector:
+        """``g / reg``, in the core's units."""
+        return g / self.core_reg
+
+    def unscaled(self, phi: Vector, psi: Vector) -> Pair:
+        """The core's f and g."""
+        return self.core_reg * (phi - math.log(self.mass)), self.core_reg * psi
 
     def initial(self, init: Any) -> tuple[Vector | None, Vector | None]:
         """The core's f and g of an `init`: of a result, or of a pair, which may lack one."""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
-from ._arrays import HOST, Place, to_numpy
-from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
+from . import _feasible, _validate
+from ._arrays import to_numpy
+from ._errors import Status
 from ._geometry import DenseCost, PointCloud, as_geometry
-from ._result import OTResult, Plan, Problem
+from ._options import SNS, Callback, Options, Scaling
+from ._problem import LARGEST_REG, History, Problem
+from ._results import OTResult, Plan, Solve
 
 METHODS = ("auto", "newton", "scaling", "log", "sns")
-SMALL_KERNEL = 1 << 22  # bytes
+MAX_ITER = 100_000
+SMALL_KERNEL = 1 << 22  # bytes that are stored without asking for the free memory
+LARGEST_MASS = 1e100  # of the plan of a start that is taken as it is
 Vector = NDArray[np.float64]
+Method = str | Scaling | SNS
 
 
 def sinkhorn(
@@ -28,17 +31,14 @@ def sinkhorn(
     C: Any,
     reg: float,
     *,
-    method: str = "auto",
+    method: Method = "auto",
     tol: float | None = None,
     max_iter: int | None = None,
     init: Any = None,
-    callback: Callable[[dict[str, Any]], Any] | None = None,
+    callback: Callback | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
     on_fail: str = "warn",
-    kernel_dtype: str | None = None,
-    sns_steps: int | None = None,
-    sns_density: float | None = None,
 ) -> OTResult:
     """Entropic optimal transport, ``min <C,P> + reg KL(P | a (x) b)`` over plans from a to b.
 
@@ -52,22 +52,23 @@ def sinkhorn(
         the same library and device.
     reg : float
         Regularisation > 0, in the unit of C.
-    method : {"auto", "newton", "scaling", "log", "sns"}
-        ``"newton"``: sparse Newton on the semi-dual with reg scaling, tens of passes at any reg;
-        where the plan is not sparse it hands over to Sinkhorn. ``"scaling"`` iterates on a stored
-        kernel (float32 storage unless `kernel_dtype` says otherwise, half the memory of a float64
-        C) that is absorbed and corrected as needed; ``"log"`` recomputes the exponentials in every
-        pass and stores nothing of size n x m. ``"sns"`` is Sinkhorn-Newton-Sparse as published.
-        ``"auto"`` is ``"newton"``, handing over to ``"scaling"`` where the kernel fits in memory;
-        ``result.method`` and ``result.message`` say which it was.
+    method : {"auto", "newton", "scaling", "log", "sns"}, Scaling or SNS
+        ``"newton"``: sparse Newton on the semi-dual with decreasing reg, tens of passes at any reg;
+        where the plan is not sparse it continues as Sinkhorn. ``"scaling"`` iterates on a stored
+        kernel into which the potentials are absorbed as needed; :class:`Scaling` says in which
+        precision it is stored (float32 by default, half the memory of a float64 C). ``"log"``
+        recomputes the exponentials in every pass and stores nothing of size n x m. ``"sns"`` is
+        Sinkhorn-Newton-Sparse as published; :class:`SNS` holds its parameters. ``"auto"`` is
+        ``"newton"``, continued as ``"scaling"`` where the kernel fits in memory and as ``"log"``
+        elsewhere; ``result.method`` says which it was.
     tol : float, optional
         On ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``. Default 1e-9, or 1e-6 for float32 costs.
     max_iter : int, optional
         Passes over C or over the stored kernel, 100 000 by default.
-    init : OTResult or tuple (f, g), optional
+    init : result or tuple (f, g), optional
         Potentials to start from, in cost units, from any solver; one of the two may be None.
-        Without it the solver comes down from a large reg; from a result of larger reg it comes
-        down from there.
+        Without it reg is lowered step by step from a large value; from an OTResult of larger reg it
+        is lowered from there.
     callback : callable, optional
         Called after every pass with a dict of ``n_iter, reg, error, dual_value, elapsed`` (cost and
         mass in the solver's normalised units). Exceptions end the solve and propagate.
@@ -75,14 +76,9 @@ def sinkhorn(
         Default: ``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then all that this process may use.
         Results do not depend on it, to the last bit. Not for CUDA arrays.
     time_limit : float, optional
-        Seconds, looked at after every pass.
+        Seconds > 0, checked after every pass.
     on_fail : {"warn", "raise", "ignore"}
         What to do when `tol` is not reached. The result always holds the last iterate.
-    kernel_dtype : {"float32", "float64"}, optional
-        Storage of the kernel, for ``method="scaling"`` only.
-    sns_steps, sns_density : int and float, optional
-        N1 and lambda of ``method="sns"``: Sinkhorn steps before the first Newton step (20), and
-        the fraction of the plan's entries kept in the Hessian (2 / max(n, m)).
 
     Returns
     -------
@@ -119,89 +115,149 @@ def sinkhorn(
     >>> r.lower_bound <= r.upper_bound <= r.value_linear + 1e-6
     True
     """
-    reg = _validate.real(reg, "reg", positive=True)
-    method = _validate.choice(method, "method", METHODS)
-    on_fail = _validate.choice(on_fail, "on_fail", ("warn", "raise", "ignore"))
-    if kernel_dtype is not None:
-        _validate.choice(kernel_dtype, "kernel_dtype", ("float32", "float64"))
-        if method != "scaling":
-            raise ValueError(f'kernel_dtype needs method="scaling"; got method={method!r}')
-    if method != "sns" and not (sns_steps is None and sns_density is None):
-        raise ValueError(f'sns_steps and sns_density need method="sns"; got method={method!r}')
-    if sns_density is not None:
-        sns_density = _validate.real(sns_density, "sns_density", positive=True)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable; got {type(callback).__name__}")
-    limit = 0.0 if time_limit is None else _validate.real(time_limit, "time_limit", positive=True)
-    passes = 100_000 if max_iter is None else _validate.integer(max_iter, "max_iter", least=0)
-    count = _validate.thread_count(threads)
-    if tol is not None:
-        tol = _validate.real(tol, "tol", positive=False)
-    problem = make_problem(a, b, C, reg, count)
-    if tol is None:
-        tol = 1e-6 if problem.single else 1e-9
+    options = Options(
+        tol=tol,
+        max_iter=max_iter,
+        init=init,
+        callback=callback,
+        threads=threads,
+        time_limit=time_limit,
+        on_fail=on_fail,
+    )
+    method = _method(method)
+    problem = Problem.balanced(a, b, C, reg, options.thread_count)
+    plan, solve = _solve(problem, method, options)
+    result = OTResult(plan, solve)
+    if result.status is Status.STALLED and problem.geometry.has_forbidden:
+        _feasible.check_flow(problem)
+    return options.report(result)
 
-    phi, psi, start = _start(problem, init)
-    core = problem.core
-    limits = core.Limits(tol, passes, limit)
-    used = method
-    outcome: Any
-    if min(phi.size, psi.size) == 1:
-        outcome = _single(problem, phi, psi)
-        used = "closed form"
-    elif method == "sns":
-        steps = 20 if sns_steps is None else _validate.integer(sns_steps, "sns_steps", least=0)
-        density = 2 / max(phi.size, psi.size) if sns_density is None else sns_density
-        sns = core.SnsOptions(limits, steps=steps, density=density)
-        solved = core.sns(problem.handle, sns, phi, psi, callback, problem.where)
-        outcome = SimpleNamespace(
-            status=solved.status,
-            n_iter=solved.n_iter,
-            history=solved.history,
-            message=f"{steps} Sinkhorn and {solved.newton_steps} Newton steps",
+
+def _method(method: Any) -> Method:
+    """Checked; a method that has options as its options."""
+    if isinstance(method, Scaling | SNS):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(
+            f"method must be one of {METHODS}, a Scaling or an SNS; got {type(method).__name__}"
         )
+    _validate.choice(method, "method", METHODS)
+    return Scaling() if method == "scaling" else SNS() if method == "sns" else method
+
+
+def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
+    """Start, solve, and complete the potentials."""
+    phi, psi, start = _start(p, options.init)
+    if min(p.shape) == 1:
+        solve = _solve_line(p, options, phi, psi)
+    elif options.max_iter == 0:
+        solve = _evaluate(p, method, options, phi, psi)
+    elif isinstance(method, SNS):
+        solve = _solve_sns(p, method, options, phi, psi)
     else:
-        kernel: str | None = kernel_dtype or "float32"
-        size = phi.size * psi.size * (8 if kernel == "float64" else 4)
-        if method == "scaling":
-            place = problem.geometry.place
-            _validate.check_memory(size, "the stored kernel", 'use method="log"', place)
-        elif method == "log" or not _stores(problem, size):
-            kernel = None
-        options = core.SinkhornOptions(limits, kernel=kernel, start=start)
-        solver = core.newton if method in ("auto", "newton") else core.sinkhorn
-        outcome = solver(problem.handle, options, phi, psi, callback, problem.where)
-        if method == "auto":
-            dense = "log" if kernel is None else "scaling"
-            used = "newton" if outcome.newton else dense
-    if outcome.n_iter == 0:  # the plan of the start; with exact rows where it would overflow
-        given = not np.isnan(phi).any() and Plan(problem, phi, psi).marginals()[0].sum() < 1e100
-        if not given:
-            h = psi + problem.log_b()
-            phi[:] = problem.core.softmin(
-                problem.geometry.handle, problem.core_reg, h, problem.where
-            )
-    _extend(problem, phi, psi)
-    result = OTResult(Plan(problem, phi, psi), used, tol, outcome)
-    if used == "closed form":
-        result.history["error"][0] = result.marginal_error
-        if callback is not None:
-            callback({key: column[0].item() for key, column in result.history.items()})
-    return _checked(result, on_fail)
+        solve = _solve_sinkhorn(p, method, options, phi, psi, start)
+    empty = p.b == 0
+    if empty.any():  # the soft c-transform, which rows without mass have by construction
+        psi[empty] = p.column_softmin(p.core_reg * phi)[empty]
+    return Plan(p, phi, psi), solve
 
 
-def _single(p: Problem, phi: Vector, psi: Vector) -> Any:
+# ---- the start ---------------------------------------------------------------------------------
+
+
+def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
+    """phi (NaN where unknown), psi, and the reg from which to come down (0: nothing is known)."""
+    phi, psi, reg = np.full(len(p.a), np.nan), np.zeros(len(p.b)), p.core_reg
+    f, g = p.initial(init)
+    if isinstance(init, OTResult):
+        reg = max(reg, min(p.core_cost(init.reg), LARGEST_REG))
+    if g is not None:
+        return phi if f is None else p.phi(f), p.psi(g), reg
+    if f is not None:
+        return phi, p.column_softmin(f), reg
+    return phi, psi, 0.0
+
+
+# ---- the solvers: potentials are start and result ----------------------------------------------
+
+
+def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> Solve:
     """One row or one column: the product plan is the only one."""
-    if phi.size == 1:
-        cost = p.core.column_min(p.geometry.handle, np.zeros(1), p.a, p.where)
+    if len(phi) == 1:
+        cost = p.column_min(np.zeros(1))
         phi[:], psi[:] = 0.0, np.where(p.b > 0, cost, 0.0) / p.core_reg
     else:
         psi[:] = 0.0
-        phi[:] = p.core.softmin(p.geometry.handle, p.core_reg, psi, p.where)
-    dual = p.core_reg * float(p.a @ phi + np.where(p.b > 0, p.b * psi, 0.0).sum())
-    line = {"n_iter": 1.0, "reg": p.core_reg, "error": 0.0, "dual_value": dual, "elapsed": 0.0}
-    history = {key: np.array([value]) for key, value in line.items()}
-    return SimpleNamespace(status="converged", n_iter=1, message="", history=history)
+        phi[:] = p.softmin(psi)
+    record = {
+        "n_iter": 1.0,
+        "reg": p.core_reg,
+        "error": Plan(p, phi, psi).error,
+        "dual_value": p.core_reg * float(p.a @ phi + np.where(p.b > 0, p.b * psi, 0.0).sum()),
+        "elapsed": 0.0,
+    }
+    if options.callback is not None:
+        options.callback(record)
+    columns = {key: np.array([value]) for key, value in record.items()}
+    return Solve("closed form", options.tolerance(p), Status.CONVERGED, 1, columns)
+
+
+def _evaluate(p: Problem, method: Method, options: Options, phi: Vector, psi: Vector) -> Solve:
+    """No pass allowed: the plan of the start; with exact rows where it is none."""
+    if np.isnan(phi).any() or not Plan(p, phi, psi).marginals()[0].sum() < LARGEST_MASS:
+        phi[:] = p.softmin(psi)
+    name = _name(method, newton=True)
+    columns = {key: np.zeros(0) for key in History.__annotations__}
+    return Solve(name, options.tolerance(p), Status.MAX_ITER, 0, columns)
+
+
+def _solve_sns(p: Problem, sns: SNS, options: Options, phi: Vector, psi: Vector) -> Solve:
+    density = 2 / max(p.shape) if sns.density is None else float(sns.density)
+    settings = p.core.SnsOptions(options.limits(p, MAX_ITER), steps=int(sns.steps), density=density)
+    problem = p.core_problem(p.core_reg)
+    outcome = p.core.sns(problem, settings, phi, psi, options.callback, p.where)
+    steps = f"{sns.steps} Sinkhorn and {outcome.newton_steps} Newton steps"
+    return replace(Solve.of(sns.name, options.tolerance(p), outcome), message=steps)
+
+
+def _solve_sinkhorn(
+    p: Problem, method: Method, options: Options, phi: Vector, psi: Vector, start: float
+) -> Solve:
+    """Newton or Sinkhorn, in the log domain or on a stored kernel."""
+    kernel = _kernel(p, method)
+    settings = p.core.SinkhornOptions(options.limits(p, MAX_ITER), kernel=kernel, start=start)
+    solver = p.core.newton if method in ("auto", "newton") else p.core.sinkhorn
+    problem = p.core_problem(p.core_reg)
+    outcome = solver(problem, settings, phi, psi, options.callback, p.where)
+    name = _name(method, newton=outcome.newton, kernel=kernel)
+    return Solve.of(name, options.tolerance(p), outcome)
+
+
+def _kernel(p: Problem, method: Method) -> str | None:
+    """The dtype of the stored kernel; None where exponentials are recomputed in every pass."""
+    entries, place = math.prod(p.shape), p.geometry.place
+    if isinstance(method, Scaling):
+        size = entries * np.dtype(method.dtype).itemsize
+        _validate.check_memory(size, "the stored kernel", 'use method="log"', place)
+        return method.dtype
+    if method == "log" or not isinstance(p.geometry, DenseCost):
+        return None
+    size = 4 * entries
+    # Asking for the free memory takes as long as a pass over a small kernel.
+    fits = size <= SMALL_KERNEL or size < _validate.free_memory(place) // 2
+    return "float32" if fits else None
+
+
+def _name(method: Method, *, newton: bool, kernel: str | None = None) -> str:
+    """What `result.method` says; "auto" is what it came to."""
+    if not isinstance(method, str):
+        return method.name
+    if method != "auto":
+        return method
+    return "newton" if newton else "log" if kernel is None else "scaling"
+
+
+# ---- what is built on a solve ------------------------------------------------------------------
 
 
 def sinkhorn_path(
@@ -241,139 +297,6 @@ def sinkhorn_path(
     for k in np.argsort(-values, kind="stable"):
         last = results[k] = sinkhorn(a, b, geometry, values[k].item(), init=last, **options)
     return [r for r in results if r is not None]
-
-
-def make_problem(a: Any, b: Any, C: Any, reg: float, threads: int) -> Problem:
-    """Validate and normalise."""
-    geometry = as_geometry(C)
-    _validate.no_threads(threads, "C", geometry.place)
-    n, m = geometry.shape
-    wa, wb, mass, b_scale = _validate.marginals(a, b, n, m, geometry.place)
-    if geometry.transposed:
-        wa, wb = wb, wa
-    problem = Problem(geometry, wa, wb, mass, b_scale, reg, geometry.dtype == np.float32, threads)
-    if problem.core_reg <= 1e-300:
-        raise ValueError(f"reg must be above 1e-300 of the largest cost; reg = {reg:g}")
-    if geometry.has_forbidden:
-        _check_rows(problem)
-    return problem
-
-
-def _check_rows(p: Problem) -> None:
-    """InfeasibleError for rows and columns with mass and no allowed pair."""
-    zero = np.where(p.b > 0, 0.0, -np.inf)
-    f, g = p.core.c_transform(p.geometry.handle, zero, p.a, p.where)
-    names = ("column", "row") if p.transposed else ("row", "column")
-    for name, w, low in ((names[0], p.a, f), (names[1], p.b, g)):
-        dead = (w > 0) & np.isposinf(low)
-        if dead.any():
-            k = np.flatnonzero(dead)
-            raise InfeasibleError(
-                f"C forbids every pair of {name} {k[0]}, which has mass {w[k[0]] * p.mass:g} "
-                f"({len(k)} such {name}s); allow a pair or set its weight to 0"
-            )
-
-
-def _check_flow(p: Problem) -> None:
-    """InfeasibleError where the allowed pairs cannot carry the mass (a maximum flow)."""
-    import scipy.sparse as sp
-    from scipy.sparse.csgraph import maximum_flow
-
-    C = p.geometry.place.host(p.geometry.to_dense())
-    C = C.T if p.transposed else C
-    n, m = C.shape
-    unit = 2**30
-    i, j = np.nonzero(np.isfinite(C))
-    source, sink = n + m, n + m + 1
-    tail = np.concatenate([i, np.full(n, source), np.arange(n, n + m)])
-    head = np.concatenate([j + n, np.arange(n), np.full(m, sink)])
-    capacity = np.concatenate(
-        [np.full(len(i), unit), np.ceil(p.a * unit), np.ceil(p.b * unit)]
-    ).astype(np.int32)
-    graph = sp.csr_array((capacity, (tail, head)), shape=(n + m + 2, n + m + 2))
-    flow = maximum_flow(graph, source, sink)
-    if flow.flow_value >= unit - 2 * (n + m):
-        return
-    short = np.ceil(p.a * unit) - np.asarray(flow.flow[source, :n].todense()).ravel()
-    k = np.flatnonzero(short > 2)
-    name = "columns" if p.transposed else "rows"
-    raise InfeasibleError(
-        f"the pairs that C allows can carry only {flow.flow_value / unit:.6g} of the mass; "
-        f"{name} {k[:5].tolist()} cannot send all of theirs. Allow more pairs, or change a or b"
-    )
-
-
-def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
-    """phi, psi in units of reg, and the reg from which to come down (0: nothing is known)."""
-    n, m = p.a.size, p.b.size
-    if init is None:
-        return np.full(n, np.nan), np.zeros(m), 0.0
-    reg = p.core_reg
-    if isinstance(init, OTResult):
-        reg = max(reg, min(float(np.ldexp(init.reg, -p.geometry.exponent)), 1e300))
-        f, g = (v.astype(np.float64) for v in init._host_potentials())
-        place: Place = HOST
-    else:
-        try:
-            f, g = init
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"init must be an OTResult or a pair (f, g); got {type(init).__name__}"
-            ) from None
-        place = p.geometry.place
-    if f is None and g is None:
-        return np.full(n, np.nan), np.zeros(m), 0.0
-    sizes = p.geometry.shape
-    pair: list[Any] = [
-        None if v is None else _validate.potential(v, name, k, place)
-        for v, name, k in zip((f, g), "fg", sizes, strict=True)
-    ]
-    if p.transposed:
-        pair.reverse()
-    k = -p.geometry.exponent
-    shift = p.geometry.shift
-    if pair[1] is None:
-        return np.full(n, np.nan), _column_softmin(p, np.ldexp(pair[0], k) - shift), reg
-    psi = np.ldexp(pair[1], k) / p.core_reg
-    if pair[0] is None:
-        return np.full(n, np.nan), psi, reg
-    return (np.ldexp(pair[0], k) - shift) / p.core_reg + math.log(p.mass), psi, reg
-
-
-def _column_softmin(p: Problem, f: Vector) -> Vector:
-    """psi_j = -log sum_i a_i exp(phi_i - C_ij/reg), around the hard minimum: two passes."""
-    low = p.core.column_min(p.geometry.handle, f, p.a, p.where)
-    psi = np.where(np.isfinite(low), low, 0.0) / p.core_reg
-    plan = p.core.Plan(p.geometry.handle, p.a, p.core_reg, f / p.core_reg, psi)
-    _, col, _ = p.core.marginals(plan, True, p.where)
-    return psi - np.log(np.where(col > 0, col, 1.0))
-
-
-def _stores(p: Problem, size: int) -> bool:
-    """Whether a kernel of this size may be kept where Newton gives way to Sinkhorn."""
-    if not isinstance(p.geometry, DenseCost):
-        return False
-    # Asking for the free memory takes as long as a pass over a small kernel.
-    return size <= SMALL_KERNEL or size < _validate.free_memory(p.geometry.place) // 2
-
-
-def _extend(p: Problem, phi: Vector, psi: Vector) -> None:
-    """Potentials of columns without mass: their soft c-transform, as the rows have."""
-    empty = p.b == 0
-    if empty.any():
-        psi[empty] = _column_softmin(p, p.core_reg * phi)[empty]
-
-
-def _checked(result: OTResult, on_fail: str) -> OTResult:
-    if result.converged:
-        return result
-    if result.status is Status.STALLED and result.geometry.has_forbidden:
-        _check_flow(result._problem)
-    if on_fail == "raise":
-        raise ConvergenceError(result.message, result)
-    if on_fail == "warn":
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
-    return result
 
 
 def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np.float64]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
-from ._arrays import HOST, Place
-from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError
-from ._result import OTResult, Problem
-from ._sparse_result import SparseResult
-from .entropic import _check_flow, make_problem
+from . import _feasible, _validate
+from ._errors import InfeasibleError
+from ._options import Callback, Options
+from ._problem import Problem
+from ._results import Bound, Solve, SparsePlan, SparseResult
 
+MAX_ITER = 10_000
 FORMULATIONS = ("semi_dual", "dual")
 Vector = NDArray[np.float64]
 
@@ -29,7 +27,7 @@ def quadratic(
     tol: float | None = None,
     max_iter: int | None = None,
     init: Any = None,
-    callback: Callable[[dict[str, Any]], Any] | None = None,
+    callback: Callback | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
     on_fail: str = "warn",
@@ -51,16 +49,17 @@ def quadratic(
         On ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``. Default 1e-9, or 1e-6 for float32 costs.
     max_iter : int, optional
         Passes over C, 10 000 by default.
-    init : SparseResult, OTResult or tuple (f, g), optional
-        Potentials to start from, in cost units. Without it reg comes down from a dense plan.
+    init : result or tuple (f, g), optional
+        Potentials to start from, in cost units, from any solver; one of the two may be None.
+        Without it reg is lowered step by step from a value at which the plan is dense.
     callback : callable, optional
-        Called on the way with a dict of ``n_iter, reg, error, dual_value, elapsed`` (cost and mass
-        in the solver's normalised units). Exceptions end the solve and propagate.
+        Called after every Newton step with a dict of ``n_iter, reg, error, dual_value, elapsed``
+        (cost and mass in the solver's normalised units). Exceptions end the solve and propagate.
     threads : int, optional
         Default: ``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then all that this process may use.
         Results do not depend on it, to the last bit. Not for CUDA costs, which take the default.
     time_limit : float, optional
-        Seconds, looked at between Newton steps.
+        Seconds > 0, checked between Newton steps.
     on_fail : {"warn", "raise", "ignore"}
         What to do when `tol` is not reached.
 
@@ -103,9 +102,17 @@ def quadratic(
     >>> r.sparse_plan.nnz < C.size
     True
     """
-    setup = _Setup(a, b, C, reg, tol, max_iter, init, callback, threads, time_limit, on_fail)
-    p = setup.problem
-    return setup.solve("quadratic", len(p.a) >= len(p.b), None, None, False)
+    options = Options(
+        tol=tol,
+        max_iter=max_iter,
+        init=init,
+        callback=callback,
+        threads=threads,
+        time_limit=time_limit,
+        on_fail=on_fail,
+    )
+    p = Problem.balanced(a, b, C, reg, options.thread_count)
+    return _solve(p, options, method="quadratic", by_rows=len(p.a) >= len(p.b), bound=Bound())
 
 
 def sparsity_constrained(
@@ -120,7 +127,7 @@ def sparsity_constrained(
     tol: float | None = None,
     max_iter: int | None = None,
     init: Any = None,
-    callback: Callable[[dict[str, Any]], Any] | None = None,
+    callback: Callback | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
     on_fail: str = "warn",
@@ -186,21 +193,28 @@ def sparsity_constrained(
     >>> r.cardinality, r.converged, r.dual_value <= r.value
     (2, True, True)
     """
-    bound = _validate.integer(max_nz, "max_nz", least=1)
+    max_nz = _validate.integer(max_nz, "max_nz", least=1)
     if isinstance(axis, bool) or axis not in (0, 1):
         raise ValueError(f"axis must be 0 (columns are bounded) or 1 (rows); got {axis!r}")
     formulation = _validate.choice(formulation, "formulation", FORMULATIONS)
-    setup = _Setup(a, b, C, reg, tol, max_iter, init, callback, threads, time_limit, on_fail)
-    p = setup.problem
+    options = Options(
+        tol=tol,
+        max_iter=max_iter,
+        init=init,
+        callback=callback,
+        threads=threads,
+        time_limit=time_limit,
+        on_fail=on_fail,
+    )
+    p = Problem.balanced(a, b, C, reg, options.thread_count)
     by_rows = (axis == 1) != p.transposed
     size = p.geometry.shape[axis]
-    if bound > size:
-        raise ValueError(
-            f"max_nz must be at most {size}, the length of a {('column', 'row')[axis]}; got {bound}"
-        )
+    if max_nz > size:
+        line = ("column", "row")[axis]
+        raise ValueError(f"max_nz must be at most {size}, the length of a {line}; got {max_nz}")
     lines, others = (p.a, p.b) if by_rows else (p.b, p.a)
-    _check_cardinality(lines, others, bound, axis)
-    return setup.solve(formulation, by_rows, axis, bound, formulation == "semi_dual")
+    _check_cardinality(lines, others, max_nz, axis)
+    return _solve(p, options, method=formulation, by_rows=by_rows, bound=Bound(axis, max_nz))
 
 
 def _check_cardinality(lines: Vector, others: Vector, k: int, axis: int) -> None:
@@ -237,95 +251,45 @@ def _check_cardinality(lines: Vector, others: Vector, k: int, axis: int) -> None
         )
 
 
-class _Setup:
-    """What both solvers are given, validated."""
-
-    def __init__(
-        self,
-        a: Any,
-        b: Any,
-        C: Any,
-        reg: float,
-        tol: float | None,
-        max_iter: int | None,
-        init: Any,
-        callback: Any,
-        threads: int | None,
-        time_limit: float | None,
-        on_fail: str,
-    ) -> None:
-        reg = _validate.real(reg, "reg", positive=True)
-        self.on_fail = _validate.choice(on_fail, "on_fail", ("warn", "raise", "ignore"))
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable; got {type(callback).__name__}")
-        self.callback = callback
-        limit = (
-            None if time_limit is None else _validate.real(time_limit, "time_limit", positive=True)
+def _solve(
+    p: Problem, options: Options, *, method: str, by_rows: bool, bound: Bound
+) -> SparseResult:
+    """Start, solve, report; `by_rows` says which lines of the core's problem hold the plan."""
+    core = p.core
+    f, g, warm = _start(p, options.init)
+    limits = options.limits(p, MAX_ITER)
+    settings: Any
+    if bound.max_nz is None:
+        solver = core.quadratic
+        settings = core.QuadraticOptions(limits, by_rows=by_rows, warm=warm)
+    else:
+        solver = core.constrained
+        settings = core.CardinalityOptions(
+            limits,
+            by_rows=by_rows,
+            warm=warm,
+            max_nz=bound.max_nz,
+            semi_dual=method == "semi_dual",
         )
-        self.time_limit = limit or 0.0
-        most = 10_000 if max_iter is None else _validate.integer(max_iter, "max_iter", least=0)
-        self.max_iter = most
-        if tol is not None:
-            tol = _validate.real(tol, "tol", positive=False)
-        self.problem = make_problem(a, b, C, reg, _validate.thread_count(threads))
-        self.tol = tol if tol is not None else 1e-6 if self.problem.single else 1e-9
-        self.f, self.g, self.warm = _start(self.problem, init)
-
-    def solve(
-        self, method: str, by_rows: bool, axis: int | None, max_nz: int | None, semi_dual: bool
-    ) -> SparseResult:
-        p = self.problem
-        core = p.core
-        # |P|^2 at unit mass is mass times larger, relative to <C,P>.
-        reg = min(p.core_reg * p.mass, 1e300)
-        problem = core.Problem(p.geometry.handle, p.a, p.b, reg, p.geometry.scale)
-        common = {
-            "limits": core.Limits(self.tol, self.max_iter, self.time_limit),
-            "by_rows": by_rows,
-            "warm": self.warm,
-        }
-        if max_nz is None:
-            solver, options = core.quadratic, core.QuadraticOptions(**common)
-        else:
-            solver = core.constrained
-            options = core.CardinalityOptions(**common, max_nz=max_nz, semi_dual=semi_dual)
-        outcome = solver(problem, options, self.f, self.g, self.callback, p.where)
-        tol = self.tol
-        result = SparseResult(p, self.f, self.g, method, tol, by_rows, axis, max_nz, outcome)
-        if result.converged:
-            return result
-        if p.geometry.has_forbidden:
-            _check_flow(p)
-        if self.on_fail == "raise":
-            raise ConvergenceError(result.message, result)
-        if self.on_fail == "warn":
-            warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
-        return result
+    problem = p.core_problem(p.quadratic_reg)
+    outcome = solver(problem, settings, f, g, options.callback, p.where)
+    solve = Solve.of(method, options.tolerance(p), outcome)
+    plan = SparsePlan.of(p, outcome.plan, by_rows)
+    result = SparseResult(plan, f, g, outcome.dual_value, solve, bound)
+    if not result.converged and p.geometry.has_forbidden:
+        _feasible.check_flow(p)
+    return options.report(result)
 
 
 def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
-    """f, g of the core's problem, and whether they are a start."""
-    f, g = np.zeros(len(p.a)), np.zeros(len(p.b))
-    if init is None:
-        return f, g, False
-    place: Place = p.geometry.place
-    if isinstance(init, OTResult | SparseResult):
-        init, place = init._host_potentials(), HOST
-    try:
-        pair = list(init)
-        if len(pair) != 2:
-            raise TypeError
-    except TypeError:
-        raise TypeError(
-            f"init must be a SparseResult, an OTResult or a pair (f, g); got {type(init).__name__}"
-        ) from None
-    sizes = p.geometry.shape
-    pair = [
-        _validate.potential(v, name, k, place) for v, name, k in zip(pair, "fg", sizes, strict=True)
-    ]
-    if p.transposed:
-        pair.reverse()
-    k = -p.geometry.exponent
-    f[:] = np.ldexp(pair[0], k) - p.geometry.shift
-    g[:] = np.ldexp(pair[1], k)
-    return f, g, True
+    """The core's f and g, and whether they are a start; one that is missing is a c-transform."""
+    f, g = p.initial(init)
+    if g is not None:
+        return _finite(p.c_transform(g)[0]) if f is None else f, g, True
+    if f is not None:
+        return f, _finite(p.column_min(f)), True
+    return np.zeros(len(p.a)), np.zeros(len(p.b)), False
+
+
+def _finite(v: Vector) -> Vector:
+    return np.where(np.isfinite(v), v, 0.0)

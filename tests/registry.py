@@ -85,7 +85,7 @@ for name, method, file in (
     ("sns", {"method": "sns"}, "test_newton.py"),
     ("log", {"method": "log"}, "test_sinkhorn.py"),
     ("scaling", {"method": "scaling"}, "test_sinkhorn.py"),
-    ("scaling float64", {"method": "scaling", "kernel_dtype": "float64"}, "test_sinkhorn.py"),
+    ("scaling float64", {"method": otf.Scaling(dtype="float64")}, "test_sinkhorn.py"),
 ):
     SOLVERS[f"sinkhorn {name}"] = Solver(
         "sinkhorn",

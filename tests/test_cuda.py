@@ -153,15 +153,15 @@ def test_sparse_plans(cuda, order):
     P = cuda.host(r.plan)
     cut = float(np.median(P))
     np.testing.assert_allclose(
-        dense(r.sparse_plan(threshold=cut)), np.where(cut <= P, P, 0), rtol=1e-9
+        dense(r.sparsify(threshold=cut)), np.where(cut <= P, P, 0), rtol=1e-9
     )
     for fraction in (0.5, 0.99, 1.0):
-        S = dense(r.sparse_plan(mass=fraction))
+        S = dense(r.sparsify(mass=fraction))
         assert S.sum() >= fraction * P.sum() * (1 - 1e-9)
         kept = np.sort(P[S > 0])
         assert P[S == 0].max(initial=0) <= kept[0] * (1 + 1e-9)  # the largest are kept
         assert S.sum() - kept[0] < fraction * P.sum()  # and none too many
-    assert (np.diff(sp.csr_array(dense(r.sparse_plan(top_k=2))).indptr) == 2).all()
+    assert (np.diff(sp.csr_array(dense(r.sparsify(top_k=2))).indptr) == 2).all()
 
 
 def test_column_major_and_strided_costs(cuda):

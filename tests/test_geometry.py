@@ -48,7 +48,7 @@ def test_cloud_solves_as_its_dense_matrix(cost, n, m, d):
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * C.max())
     P, ones = lazy.plan, np.ones(m)
     np.testing.assert_allclose(lazy.plan_operator @ ones, P.sum(1), rtol=1e-12)
-    np.testing.assert_allclose(lazy.sparse_plan(top_k=1).max(axis=1).toarray().ravel(), P.max(1))
+    np.testing.assert_allclose(lazy.sparsify(top_k=1).max(axis=1).toarray().ravel(), P.max(1))
 
 
 @pytest.mark.parametrize("method", ["scaling", "log"])
@@ -112,9 +112,9 @@ def test_memory_order_is_invisible(method, hard):
         for read in (
             lambda r: r.plan,
             lambda r: np.add.outer(r.f, r.g) * np.outer(a > 0, b > 0),
-            lambda r: r.sparse_plan(top_k=3).toarray(),
-            lambda r: r.sparse_plan(threshold=1e-3).toarray(),
-            lambda r: r.sparse_plan(mass=0.9).toarray(),
+            lambda r: r.sparsify(top_k=3).toarray(),
+            lambda r: r.sparsify(threshold=1e-3).toarray(),
+            lambda r: r.sparsify(mass=0.9).toarray(),
             lambda r: r.plan_operator @ np.arange(30.0),
             lambda r: r.plan_operator.T @ np.arange(40.0),
             lambda r: [r.value, r.value_linear, r.dual_value, r.lower_bound, r.upper_bound],

@@ -83,7 +83,7 @@ def test_auto_hands_over_where_the_plan_is_dense():
 
 def test_sns_agrees_with_sinkhorn():
     a, b, C = random_problem(40, 50, seed=7)
-    ours = otf.sinkhorn(a, b, C, 0.02, method="sns", sns_density=0.2, tol=1e-11)
+    ours = otf.sinkhorn(a, b, C, 0.02, method=otf.SNS(density=0.2), tol=1e-11)
     log = otf.sinkhorn(a, b, C, 0.02, method="log", tol=1e-11)
     assert ours.converged
     np.testing.assert_allclose(ours.plan, log.plan, atol=1e-11)
@@ -98,10 +98,23 @@ def test_sns_beats_sinkhorn_in_iterations():
     assert newton.n_iter < plain.n_iter
 
 
-@pytest.mark.parametrize("option", [{"sns_steps": 5}, {"sns_density": 0.1}])
-def test_sns_options_belong_to_sns(option):
-    with pytest.raises(ValueError, match='need method="sns"'):
-        otf.sinkhorn(None, None, assignment(5), 0.1, **option)
+def test_options_of_methods_are_checked():
+    for wrong, message in (
+        (lambda: otf.SNS(steps=-1), "^steps must be an integer >= 0; got -1"),
+        (lambda: otf.SNS(density=0.0), "^density must be a finite real number > 0; got 0.0"),
+        (lambda: otf.Scaling(dtype="float16"), "^dtype must be one of .*'float16'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
+def test_options_of_methods_change_the_solve():
+    C = assignment(60, seed=8)
+    passes = {otf.sinkhorn(None, None, C, 2e-3, method=otf.SNS(steps=k)).n_iter for k in (20, 60)}
+    assert len(passes) == 2
+    assert otf.SNS(steps=20) == otf.SNS()
+    named, given = (otf.sinkhorn(None, None, C, 0.02, method=m) for m in ("sns", otf.SNS()))
+    np.testing.assert_array_equal(named.plan, given.plan)
 
 
 def test_path_keeps_the_order_and_warm_starts():

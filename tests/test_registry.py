@@ -75,7 +75,6 @@ def test_warm_starts_take_fewer_passes(name):
         assert again.n_iter < cold.n_iter
 
 
-@pytest.mark.xfail(raises=TypeError, strict=True, reason="results hold modules of the core")
 @pytest.mark.parametrize("name", [k for k, solver in SOLVERS.items() if solver.answer])
 def test_results_can_be_copied_and_pickled(name):
     solver = SOLVERS[name]

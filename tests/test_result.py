@@ -231,9 +231,9 @@ KEPT = [
 
 
 @pytest.mark.parametrize(("option", "amount"), KEPT)
-def test_sparse_plan(solved, option, amount):
+def test_sparsify(solved, option, amount):
     r, *_ = solved
-    kept = r.sparse_plan(**{option: amount})
+    kept = r.sparsify(**{option: amount})
     assert isinstance(kept, sparse.csr_array)
     assert kept.shape == r.plan.shape
     assert kept.has_canonical_format
@@ -244,13 +244,16 @@ def test_sparse_plan(solved, option, amount):
         np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_sparse_plan_keeps_the_dtype(dtype):
-    r = otf.sinkhorn(*problem(dtype=dtype), 0.5)
-    assert r.sparse_plan(top_k=2).dtype == dtype
+def test_sparsify_keeps_the_dtype(dtype, order):
+    a, b, C = problem(dtype=dtype)
+    r = otf.sinkhorn(a, b, np.asarray(C, order=order), 0.5)
+    for rule in ({"top_k": 2}, {"threshold": 1e-4}, {"mass": 0.5}):
+        assert r.sparsify(**rule).dtype == dtype
 
 
-def test_sparse_plan_with_forbidden_pairs_and_zero_weights():
+def test_sparsify_with_forbidden_pairs_and_zero_weights():
     a, b, C = problem(n=12, m=9)
     C[0, 1:] = C[1:5, 0] = np.inf
     a[0], a[11], b[8] = b[0] / 2, 0, 0
@@ -259,16 +262,16 @@ def test_sparse_plan_with_forbidden_pairs_and_zero_weights():
     a[1:] *= (1 - a[0]) / a[1:].sum()
     r = otf.sinkhorn(a, b, C, 0.5)
     for option, amount in [("threshold", 1e-9), ("top_k", 3), ("mass", 0.9)]:
-        got = r.sparse_plan(**{option: amount}).toarray()
+        got = r.sparsify(**{option: amount}).toarray()
         np.testing.assert_allclose(got, dense_kept(r.plan, option, amount), rtol=1e-12)
 
 
-def test_sparse_plan_of_ties():
+def test_sparsify_of_ties():
     r = otf.sinkhorn(None, None, np.zeros((6, 6)), 1.0)  # every entry is 1/36
-    assert (np.diff(r.sparse_plan(top_k=2).indptr) == 2).all()
-    assert r.sparse_plan(threshold=0.999 / 36).nnz == 36
-    assert r.sparse_plan(threshold=1.001 / 36).nnz == 0
-    assert r.sparse_plan(mass=0.5).sum() >= 0.5 - 1e-12
+    assert (np.diff(r.sparsify(top_k=2).indptr) == 2).all()
+    assert r.sparsify(threshold=0.999 / 36).nnz == 36
+    assert r.sparsify(threshold=1.001 / 36).nnz == 0
+    assert r.sparsify(mass=0.5).sum() >= 0.5 - 1e-12
 
 
 BAD_KEPT = [
@@ -285,10 +288,10 @@ BAD_KEPT = [
 
 
 @pytest.mark.parametrize(("options", "error"), BAD_KEPT)
-def test_sparse_plan_rejects(options, error):
+def test_sparsify_rejects(options, error):
     r = otf.sinkhorn(*problem(), 0.5)
     with pytest.raises(error, match="|".join(options) or "threshold"):
-        r.sparse_plan(**options)
+        r.sparsify(**options)
 
 
 # ---- plan_operator ----------------------------------------------------------------------------

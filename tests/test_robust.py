@@ -250,8 +250,8 @@ def test_memory_error_where_a_plan_cannot_be_held(run_python):
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
         r = otf.sinkhorn(None, None, cloud, 10.0, method="log")  # never holds n x m
-        assert r.converged and r.sparse_plan(top_k=2).nnz == 2 * n
-        for ask in (lambda: r.plan, cloud.to_dense, lambda: r.sparse_plan(threshold=0.0),
+        assert r.converged and r.sparsify(top_k=2).nnz == 2 * n
+        for ask in (lambda: r.plan, cloud.to_dense, lambda: r.sparsify(threshold=0.0),
                     lambda: otf.sinkhorn(None, None, np.broadcast_to(0.5, (n, n)), 1.0)):
             try:
                 ask()

@@ -336,12 +336,12 @@ def test_any_mass(method, mass):
     assert r.lower_bound * (1 - 1e-9) <= exact <= r.upper_bound * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("kernel_dtype", [None, "float32", "float64"])
-def test_kernel_dtype_is_storage_not_accuracy(kernel_dtype):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtype_of_the_kernel_is_storage_not_accuracy(dtype):
     a, b, C = random_problem(12, 12, seed=10)
     *_, P = reference(a, b, C, 0.05)
-    tol = 1e-6 if kernel_dtype == "float32" else 1e-11
-    r = solve(a, b, C, 0.05, method="scaling", kernel_dtype=kernel_dtype, tol=tol)
+    tol = 1e-6 if dtype == "float32" else 1e-11
+    r = solve(a, b, C, 0.05, method=otf.Scaling(dtype=dtype), tol=tol)
     np.testing.assert_allclose(r.plan, P.astype(float), rtol=0, atol=20 * tol)
     assert r.plan.dtype == "float64"
 

@@ -132,7 +132,7 @@ def write_result(path: Path, result: Any, plan_mass: float | None = None) -> Non
         fields[name] = getattr(result, name)
     fields["status"] = str(getattr(result.status, "value", result.status))
     if plan_mass is not None:
-        plan = result.sparse_plan(mass=plan_mass)
+        plan = result.sparsify(mass=plan_mass)
         fields["plan_shape"] = np.array(plan.shape)
         for name in ("data", "indices", "indptr"):
             fields[f"plan_{name}"] = getattr(plan, name)

@@ -21,8 +21,7 @@ from .sparse import draw_counts, draw_entries
 from .style import MUTED, STYLE
 
 if TYPE_CHECKING:
-    from .._result import OTResult
-    from .._sparse_result import SparseResult
+    from .._results import OTResult, SparseResult
 
 __all__ = ["MUTED", "STYLE", "draw_convergence", "plot_result", "plot_sparse"]
 

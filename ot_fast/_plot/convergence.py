@@ -22,16 +22,16 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from .._result import OTResult
+    from .._results import OTResult
 
 Array = NDArray[Any]
 
 
 def draw_convergence(axes: Axes, result: OTResult) -> None:
     """Draw the marginal error against passes, one band for each stage of reg scaling."""
+    h = result.history
     passes, error, reg, elapsed = (
-        np.asarray(result.history[name], dtype=np.float64)
-        for name in ("n_iter", "error", "reg", "elapsed")
+        np.asarray(v, dtype=np.float64) for v in (h["n_iter"], h["error"], h["reg"], h["elapsed"])
     )
     axes.set_title("Convergence", loc="left")
     axes.set_xlabel("passes over the cost")

@@ -14,7 +14,7 @@ from .._geometry import PointCloud
 from .style import matrix_axes, note
 
 if TYPE_CHECKING:
-    from .._result import OTResult
+    from .._results import OTResult
 
 Array = NDArray[Any]
 

@@ -49,9 +49,9 @@ def _heaviest_pairs(result: Any, mass: float) -> tuple[Array, Array, Array, str]
     if mass == 1:
         plan = result.sparse_plan.tocoo()
     elif largest_only:
-        plan = result.sparse_plan(top_k=1).tocoo()
+        plan = result.sparsify(top_k=1).tocoo()
     else:
-        plan = result.sparse_plan(mass=mass).tocoo()
+        plan = result.sparsify(mass=mass).tocoo()
     rows, cols = plan.row, plan.col
     masses = np.asarray(plan.data, dtype=np.float64)
     if largest_only:

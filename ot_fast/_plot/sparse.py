@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from .style import ACCENT, SOURCE, matrix_axes, note, plural, scientific, whole_ticks
 
 if TYPE_CHECKING:
-    from .._sparse_result import SparseResult
+    from .._results import SparseResult
 
 
 def draw_entries(axes: Axes, result: SparseResult) -> None:

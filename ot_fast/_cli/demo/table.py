@@ -9,7 +9,7 @@ from .pot import PIXELS, Run
 from .transfer import TOL, Transfer
 
 if TYPE_CHECKING:
-    from ..._result import OTResult
+    from ..._results import OTResult
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 

@@ -17,7 +17,7 @@ import ot_fast as otf
 from .pictures import Picture, unique_colours
 
 if TYPE_CHECKING:
-    from ..._result import OTResult
+    from ..._results import OTResult
 
 Array = NDArray[Any]
 

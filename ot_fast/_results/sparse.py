@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,29 +10,71 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from . import _validate
-from ._geometry import DenseCost, PointCloud
-from ._result import Problem, Result
+from .. import _validate
+from .._geometry import Geometry
+from .._problem import Problem
+from .base import Result, Solve
+from .sparsify import Kept, of_entries
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Vector = NDArray[np.float64]
 PAIRS = 1 << 20  # costs of pairs computed together
-LOOSE = 0.01  # gap relative to the value, from which on the message names it
+WIDE = 0.01  # gap relative to the value from which the message states it
+
+
+@dataclass(frozen=True)
+class Bound:
+    """At most `max_nz` entries in every column (axis 0) or row (axis 1) of the caller's plan."""
+
+    axis: int | None = None
+    max_nz: int | None = None
+
+
+@dataclass
+class SparsePlan:
+    """Entries by lines, which are rows or columns of the caller's plan."""
+
+    problem: Problem
+    begin: NDArray[np.int64]  # of every line, and the end of the last
+    index: NDArray[np.int32]
+    value: NDArray[Any]
+    lines_are_rows: bool
+
+    @classmethod
+    def of(cls, problem: Problem, lines: Any, by_rows: bool) -> SparsePlan:
+        """Of the core's lines (`by_rows` says whether they are its rows), of mass 1."""
+        begin, index, value = lines
+        value = (value * problem.mass).astype(problem.plan_dtype)
+        return cls(problem, begin, index, value, by_rows != problem.transposed)
+
+    def pairs(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Row and column of every entry."""
+        lines = np.arange(len(self.begin) - 1, dtype=self.index.dtype)
+        line = np.repeat(lines, self.begin[1:] - self.begin[:-1])
+        return (line, self.index) if self.lines_are_rows else (self.index, line)
+
+    @cached_property
+    def csr(self) -> sp.csr_array:
+        entries, shape = (self.value, self.index, self.begin), self.problem.geometry.shape
+        if self.lines_are_rows:
+            return sp.csr_array(entries, shape=shape)
+        return sp.csr_array(sp.csc_array(entries, shape=shape))
 
 
 class SparseResult(Result):
     """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
 
     All values are recomputed from the plan that is returned. Arrays come back in the library and on
-    the device of the costs.
+    the device of the costs. A result can be pickled and copied, its costs with it; of costs on a
+    CUDA device a pickle holds host arrays.
 
     Attributes
     ----------
     sparse_plan : scipy.sparse.csr_array, shape (n, m)
         The plan. For CUDA costs ``cupyx.scipy.sparse.csr_matrix`` or a sparse CSR tensor of
-        PyTorch.
+        PyTorch. :meth:`sparsify` keeps the largest of its entries.
     plan : ndarray, shape (n, m)
         The same, dense, on demand.
     f, g : ndarray, shapes (n,) and (m,)
@@ -57,7 +99,7 @@ class SparseResult(Result):
     n_iter : int
         Passes over C.
     history : dict of ndarray
-        ``n_iter, reg, error, dual_value, elapsed`` on the way.
+        ``n_iter, reg, error, dual_value, elapsed``, one record a Newton step.
     method, reg, tol : str, float, float
     a, b : ndarray
         The marginals solved for. ``b_scale`` is the factor that made the sum of b that of a.
@@ -65,60 +107,32 @@ class SparseResult(Result):
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        f: Vector,
-        g: Vector,
-        method: str,
-        tol: float,
-        by_rows: bool,
-        axis: int | None,
-        max_nz: int | None,
-        outcome: Any,
+        self, plan: SparsePlan, f: Vector, g: Vector, dual: float, solve: Solve, bound: Bound
     ) -> None:
-        p = problem
-        self._core_potentials = f, g
-        self.axis, self.max_nz = axis, max_nz
+        p = plan.problem
+        self._entries, self._core_potentials = plan, (f, g)
+        self.axis, self.max_nz = bound.axis, bound.max_nz
         n, m = p.geometry.shape
-        self._lines_are_rows = by_rows != p.transposed
-        begin, idx, val = outcome.plan
-        val = (val * p.mass).astype(p.plan_dtype)
-        self._entries = val, idx, begin
-        line = np.repeat(np.arange(len(begin) - 1, dtype=idx.dtype), begin[1:] - begin[:-1])
-        i, j = (line, idx) if self._lines_are_rows else (idx, line)
-        a, b = (p.b, p.a) if p.transposed else (p.a, p.b)
-        rows, cols = np.bincount(i, val, n), np.bincount(j, val, m)
+        i, j = plan.pairs()
+        a, b = p.orient(p.a, p.b)
+        rows, cols = np.bincount(i, plan.value, n), np.bincount(j, plan.value, m)
         error = max(np.abs(rows - p.mass * a).sum(), np.abs(cols - p.mass * b).sum()) / p.mass
-        super().__init__(p, method, tol, float(error), outcome)
-        self.cardinality = int(np.bincount(i if axis == 1 else j).max(initial=0))
-        self.value_linear, square = _sums(p.geometry, i, j, val)
+        super().__init__(p, solve, float(error), p.quadratic_history(solve.columns))
+        self.cardinality = int(np.bincount(i if bound.axis == 1 else j).max(initial=0))
+        self.value_linear, square = _sums(p.geometry, i, j, plan.value)
         self.value = self.value_linear + 0.5 * p.reg * square
-        self.dual_value = p.cost(outcome.dual_value)
-        history = self.history
-        history["reg"] = np.ldexp(history["reg"], self.geometry.exponent) / p.mass
-        shifted = history["dual_value"] + self.geometry.shift
-        with np.errstate(over="ignore"):  # far from the end it may be anything
-            history["dual_value"] = np.ldexp(shifted, self.geometry.exponent) * p.mass
-        detail = outcome.message
-        self.message = self._describe(f"{detail}; raise max_nz" if detail else "")
-        if self.converged and self.gap > LOOSE * abs(self.value):
+        self.dual_value = p.value(dual)
+        self.message = self._describe(f"{solve.message}; raise max_nz" if solve.message else "")
+        if self.converged and self.gap > WIDE * abs(self.value):
             self.message += f"; the best plan may cost up to {self.gap:.3g} less, see gap"
 
     @cached_property
-    def _host_plan(self) -> sp.csr_array:
-        if self._lines_are_rows:
-            return sp.csr_array(self._entries, shape=self.geometry.shape)
-        return sp.csr_array(sp.csc_array(self._entries, shape=self.geometry.shape))
-
-    @cached_property
     def sparse_plan(self) -> Any:
-        P, place = self._host_plan, self.geometry.place
+        P, place = self._entries.csr, self.geometry.place
         return place.csr(P.indptr, P.indices, P.data, P.shape) if place.cuda else P
 
-    @cached_property
-    def potentials(self) -> tuple[Any, Any]:
-        f, g = self._host_potentials()
-        return self._put(f), self._put(g)
+    def _sparsified(self, kept: Kept) -> Any:
+        return of_entries(self._entries.csr, kept)
 
     def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
         p = self._problem
@@ -126,19 +140,13 @@ class SparseResult(Result):
         # Where there is no mass: the largest values that let no entry into the plan.
         empty = ~np.isfinite(f)
         if empty.any():
-            low = p.core.c_transform(p.geometry.handle, g, p.a, p.where)[0]
+            low = p.c_transform(g)[0]
             f[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
         empty = ~np.isfinite(g)
         if empty.any():
-            low = p.core.column_min(p.geometry.handle, f, np.ones_like(f), p.where)
+            low = p.column_min(f, np.ones_like(f))
             g[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
-        f += p.geometry.shift
-        if p.transposed:
-            f, g = g, f
-        dtype = np.float32 if p.single else np.float64
-        with np.errstate(over="ignore"):
-            k = p.geometry.exponent
-            return np.ldexp(f, k).astype(dtype), np.ldexp(g, k).astype(dtype)
+        return p.potentials(f, g)
 
     @property
     def gap(self) -> float:
@@ -147,7 +155,7 @@ class SparseResult(Result):
     @cached_property
     def plan(self) -> Any:
         n, m = self.geometry.shape
-        place, size = self.geometry.place, self._entries[0].itemsize
+        place, size = self.geometry.place, self._entries.value.itemsize
         _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan", place)
         return place.dense(self.sparse_plan)
 
@@ -160,7 +168,7 @@ class SparseResult(Result):
             For costs on a CUDA device.
         """
         self._check_plot()
-        from ._plot import plot_sparse
+        from .._plot import plot_sparse
 
         return plot_sparse(self)
 
@@ -168,22 +176,23 @@ class SparseResult(Result):
         n, m = self.geometry.shape
         where = {None: "column", 0: "column", 1: "row"}[self.axis]
         bound = "" if self.max_nz is None else f", at most {self.max_nz} allowed"
+        entries = len(self._entries.value)
         lines = [
             f"SparseResult: {n} x {m}, reg = {self.reg:g}, {self.message}",
             f"  value          {self.value:.10g}   <C, P> + reg/2 |P|^2",
             f"  dual_value     {self.dual_value:.10g}   gap {self.gap:.2e}",
             f"  value_linear   {self.value_linear:.10g}   <C, P>",
-            f"  entries        {len(self._entries[0])}, up to {self.cardinality} a {where}{bound}",
+            f"  entries        {entries}, up to {self.cardinality} a {where}{bound}",
             f"  marginal_error {self.marginal_error:.2e}",
         ]
         return "\n".join(lines)
 
 
 def _sums(
-    geometry: DenseCost | PointCloud, i: NDArray[Any], j: NDArray[Any], P: NDArray[Any]
+    geometry: Geometry, i: NDArray[Any], j: NDArray[Any], P: NDArray[Any]
 ) -> tuple[float, float]:
     """<C,P> and |P|^2 over entries (i, j, P)."""
-    costs = _costs(geometry)
+    costs = geometry.pair_costs()
     linear = square = 0.0
     for k in range(0, len(P), PAIRS):
         part = slice(k, k + PAIRS)
@@ -191,32 +200,3 @@ def _sums(
         linear += float(costs(i[part], j[part]) @ values)
         square += float(values @ values)
     return linear, square
-
-
-def _costs(geometry: DenseCost | PointCloud) -> Callable[[NDArray[Any], NDArray[Any]], Vector]:
-    """C_ij of pairs (i, j) of host arrays, in float64, on the host."""
-    place = geometry.place
-    if isinstance(geometry, DenseCost):
-        if not place.cuda:
-            return lambda i, j: np.asarray(geometry.C[i, j], np.float64)
-
-        def gathered(i: NDArray[Any], j: NDArray[Any]) -> Vector:
-            pair = (j, i) if geometry.transposed else (i, j)
-            C = geometry.core.cost_of_pairs(geometry.handle, *pair, place.where())
-            return np.ldexp(C, geometry.exponent)  # type: ignore[no-any-return]
-
-        return gathered
-    x, y = (place.host(points).astype(np.float64) for points in (geometry.x, geometry.y))
-
-    def computed(i: NDArray[Any], j: NDArray[Any]) -> Vector:
-        u, v = x[i], y[j]
-        if geometry.cost == "cosine":
-            norms = np.sqrt((u * u).sum(1)) * np.sqrt((v * v).sum(1))
-            return np.asarray(1 - (u * v).sum(1) / norms)
-        if geometry.cost == "cityblock":
-            return np.asarray(np.abs(u - v).sum(1))
-        square = ((u - v) ** 2).sum(1)
-        power = {"sqeuclidean": 2.0, "euclidean": 1.0, "power": geometry.p}[geometry.cost]
-        return np.asarray(square if power == 2 else square ** (power / 2))
-
-    return computed

@@ -1,0 +1,13 @@
+"""Results of solves: potentials, the plan and its certificate, computed when they are asked for.
+
+``base`` holds what all results share, ``entropic`` and ``sparse`` the results of the two families.
+``plan`` reads a plan that is not stored, ``certificate`` bounds the optimal cost, ``sparsify``
+selects the largest entries.
+"""
+
+from .base import Result, Solve
+from .entropic import OTResult
+from .plan import Plan
+from .sparse import Bound, SparsePlan, SparseResult
+
+__all__ = ["Bound", "OTResult", "Plan", "Result", "Solve", "SparsePlan", "SparseResult"]

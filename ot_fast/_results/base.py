@@ -1,0 +1,172 @@
+"""What all results share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import Status
+from .._problem import History, Problem
+from .sparsify import Kept
+
+Vector = NDArray[np.float64]
+
+ADVICE = {
+    Status.MAX_ITER: "raise max_iter, tol or reg",
+    Status.TIME_LIMIT: "raise time_limit, tol or reg",
+    Status.STALLED: "progress has stopped; raise tol or reg",
+}
+
+
+@dataclass(frozen=True)
+class Solve:
+    """How a solve went: what a solver says besides the potentials and the plan."""
+
+    method: str
+    tol: float
+    status: str
+    n_iter: int
+    columns: dict[str, Vector]  # the history, in the core's units
+    message: str = ""
+
+    @classmethod
+    def of(cls, method: str, tol: float, outcome: Any) -> Solve:
+        """Of what a solver of the core returned."""
+        return cls(method, tol, outcome.status, outcome.n_iter, outcome.history, outcome.message)
+
+
+class Result:
+    """The problem, whether it was solved, marginals and potentials.
+
+    A result can be pickled and copied. Arrays that follow from the others are not pickled: they are
+    computed again on first access. Of a problem on a CUDA device, a pickle holds host arrays.
+    """
+
+    # Arrays in the caller's library, made on first access.
+    _recomputed: ClassVar[tuple[str, ...]] = ("a", "b", "potentials", "plan", "sparse_plan")
+
+    message: str
+
+    def __init__(self, problem: Problem, solve: Solve, error: float, history: History) -> None:
+        self._problem = problem
+        self.geometry = problem.geometry
+        self.reg, self.b_scale = problem.reg, problem.b_scale
+        self.method, self.tol, self.n_iter = solve.method, solve.tol, solve.n_iter
+        self.history = history
+        self.marginal_error = error if math.isfinite(error) else math.inf
+        self.converged = self.marginal_error <= self.tol
+        status = Status.CONVERGED if self.converged else Status(solve.status)
+        if status is Status.CONVERGED and not self.converged:
+            status = Status.STALLED
+        self.status = status
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}
+
+    # ------------------------------------------------------------------ marginals and potentials
+
+    @cached_property
+    def a(self) -> Any:
+        p = self._problem
+        return self._put(p.orient(p.a, p.b)[0] * p.mass)
+
+    @cached_property
+    def b(self) -> Any:
+        p = self._problem
+        return self._put(p.orient(p.a, p.b)[1] * p.mass)
+
+    def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(f, g) on the host, in the dtype of the costs."""
+        raise NotImplementedError
+
+    @cached_property
+    def potentials(self) -> tuple[Any, Any]:
+        f, g = self._host_potentials()
+        return self._put(f), self._put(g)
+
+    @property
+    def f(self) -> Any:
+        return self.potentials[0]
+
+    @property
+    def g(self) -> Any:
+        return self.potentials[1]
+
+    def _put(self, array: NDArray[Any]) -> Any:
+        """To the caller's library and device."""
+        return self.geometry.place.put(array)
+
+    # ------------------------------------------------------------------ the plan
+
+    def sparsify(
+        self,
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        mass: float | None = None,
+    ) -> Any:
+        """The plan's largest entries as a CSR matrix; give exactly one rule.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Keep ``P_ij >= threshold``.
+        top_k : int, optional
+            Keep the ``top_k`` largest entries of every row.
+        mass : float, optional
+            Keep the largest entries of the plan that together hold this fraction of its mass.
+
+        Returns
+        -------
+        scipy.sparse.csr_array, shape (n, m)
+            For CUDA costs ``cupyx.scipy.sparse.csr_matrix`` or a sparse CSR tensor of PyTorch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where not exactly one rule is given, or it is out of range.
+        MemoryError
+            Where the entries kept do not fit.
+
+        Notes
+        -----
+        An entropic plan is read by blocks of rows: one pass (``mass``: three), memory for what is
+        kept.
+
+        Examples
+        --------
+        >>> import numpy as np, ot_fast as otf
+        >>> C = np.random.default_rng(0).random((50, 60))
+        >>> r = otf.sinkhorn(None, None, C, reg=0.01)
+        >>> r.sparsify(top_k=2).nnz
+        100
+        """
+        P = self._sparsified(Kept(threshold, top_k, mass))
+        return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)
+
+    def _sparsified(self, kept: Kept) -> Any:
+        """On the host."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ for people
+
+    def _check_plot(self) -> None:
+        """TypeError where there is nothing on the host to draw from."""
+        if self.geometry.place.cuda:
+            raise TypeError(f"plot draws from host memory; the costs live in {self.geometry.place}")
+
+    def _describe(self, advice: str = "") -> str:
+        """How the solve ended, and what to try where it did not converge."""
+        text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
+        if self.converged:
+            return f"{text} (tol {self.tol:g})"
+        if not advice:
+            advice = ADVICE[self.status]
+            if self.status is Status.STALLED and self._problem.single:
+                advice += ", or pass float64 costs"
+        return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"

@@ -1,0 +1,126 @@
+"""A plan that is not stored: it is computed from potentials and costs as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _validate
+from .._arrays import to_numpy
+from .._problem import Problem
+
+Vector = NDArray[np.float64]
+Marginals = tuple[Vector, Vector, float]
+BLOCK = 1 << 22  # entries computed together
+
+
+@dataclass
+class Plan:
+    """``P_ij = a_i exp(phi_i + h_j - (C_ij - shift)/reg)`` with ``h = psi + log b``, in the core's
+    orientation and, where nothing else is said, of the caller's mass.
+    """
+
+    problem: Problem
+    phi: Vector
+    psi: Vector
+    h: Vector = field(init=False)
+    a: Vector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.h = self.psi + self.problem.log_b()
+        self.a = self.problem.a * self.problem.mass
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.problem.shape
+
+    @property
+    def handle(self) -> Any:
+        """For the core's passes."""
+        return self.problem.core_plan(self.a, self.phi, self.h)
+
+    # ------------------------------------------------------------------ sums
+
+    def marginals(
+        self, row: Vector | None = None, col: Vector | None = None, f64: bool = True
+    ) -> Marginals:
+        """Marginals and ``<C - shift, P>`` of ``diag(row) P diag(col)`` at unit mass: one pass."""
+        p = self.problem
+        with np.errstate(divide="ignore"):
+            phi = self.phi if row is None else np.maximum(self.phi + np.log(row), -1e300)
+            h = self.h if col is None else self.h + np.log(col)
+        handle = p.core_plan(p.a, phi, h)
+        s, c, cost = p.core.marginals(handle, f64 or not p.single, p.where)
+        return p.a * s, c, float(p.a @ cost)
+
+    @cached_property
+    def unit(self) -> Marginals:
+        """Marginals and cost of the plan itself at unit mass, in the precision of the costs."""
+        return self.marginals(f64=False)
+
+    @property
+    def error(self) -> float:
+        """``max(|P1 - a|_1, |P'1 - b|_1)`` at unit mass."""
+        row, col, _ = self.unit
+        return float(max(np.abs(row - self.problem.a).sum(), np.abs(col - self.problem.b).sum()))
+
+    # ------------------------------------------------------------------ entries
+
+    def rows(self, first: int, last: int) -> Any:
+        """``P[first:last]``, where the costs live."""
+        p = self.problem
+        out = p.geometry.place.empty((last - first, self.shape[1]), p.plan_dtype)
+        p.core.plan_rows(self.handle, first, last, out, p.where)
+        return p.geometry.place.finished(out)
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The plan by blocks of rows, on the host, each with the index of its first row."""
+        n, m = self.shape
+        step = max(1, BLOCK // m)
+        for i in range(0, n, step):
+            yield i, self.problem.geometry.place.host(self.rows(i, min(n, i + step)))
+
+    def dense(self) -> Any:
+        """All of it, as the caller sees it."""
+        p = self.problem
+        n, m = self.shape
+        size = n * m * np.dtype(p.plan_dtype).itemsize
+        remedy = "use sparsify(...) or plan_operator"
+        _validate.check_memory(size, f"a dense plan ({n} x {m})", remedy, p.geometry.place)
+        return p.orient_matrix(self.rows(0, n))
+
+    # ------------------------------------------------------------------ products
+
+    def apply(self, V: NDArray[Any], columns: bool) -> Vector:
+        """``P V``, or ``P' V`` with `columns`, for V of shape (size, k): one pass."""
+        p = self.problem
+        W = np.ascontiguousarray(np.asarray(V, np.float64).T)
+        return p.core.apply_plan(self.handle, W, columns, p.where).T  # type: ignore[no-any-return]
+
+    def operator(self) -> Any:
+        """A linear operator of the caller's library."""
+        p, place = self.problem, self.problem.geometry.place
+        dtype = np.dtype(p.plan_dtype)
+
+        def product(columns: bool) -> Any:
+            def matmat(V: Any) -> Any:
+                V = to_numpy(V, "V", place)
+                out = self.apply(V.reshape(len(V), -1), columns)
+                return place.put(out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False))
+
+            return matmat
+
+        forward, backward = p.orient(product(False), product(True))
+        return place.linear_operator()(
+            p.orient(*self.shape),
+            matvec=forward,
+            rmatvec=backward,
+            matmat=forward,
+            rmatmat=backward,
+            dtype=dtype,
+        )
