@@ -1,8 +1,10 @@
-"""The include rules: a planted violation of each is found, and the tree holds none."""
+"""The include rules: a planted violation of each is found, and the tree holds none. The C++ suite
+calls every solver."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,16 @@ def test_the_command_prints_findings_and_fails(tmp_path, run_python):
 def test_the_tree_holds_no_violation():
     assert list((ROOT / "csrc").glob("*/*.hpp"))
     assert [text for _, text in check_includes.findings(ROOT)] == []
+
+
+def test_the_cpp_suite_calls_every_solver():
+    suite = (ROOT / "tests" / "cpp" / "test_solvers.cpp").read_text()
+    headers = sorted((ROOT / "csrc").glob("*/solvers.hpp"))
+    assert len(headers) >= 2
+    for header in headers:
+        text = header.read_text()
+        (solvers,) = re.findall(r"^struct (\w+) \{", text, re.M)
+        functions = re.findall(r"^  static \w+ (\w+)\(", text, re.M)
+        assert functions, header
+        for function in functions:
+            assert f"{solvers}<B>::{function}(" in suite, f"{solvers}::{function} is not tested"
