@@ -23,11 +23,11 @@ struct Marginals {
 enum class Domain { log, kernel };
 
 struct SinkhornOptions {
-  Limits limits;
+  Limits limits{};
   Domain domain = Domain::log;
   Precision kernel = Precision::f32;  // storage of the kernel
   double start = 0;                   // reg of the potentials given, from which to come down; 0 where none are
-  Marginals marginals;
+  Marginals marginals{};
 
   void check() const {
     if (domain == Domain::kernel && marginals.relaxed())
@@ -42,7 +42,7 @@ struct SinkhornOptions {
 };
 
 struct SnsOptions {
-  Limits limits;
+  Limits limits{};
   index sinkhorn_steps = 20;  // N1: Sinkhorn steps before the first Newton step
   double density = 0;         // lambda: fraction of the plan's entries kept in the Hessian
 };

@@ -10,7 +10,7 @@ namespace ot {
 enum class Lines { rows, columns };
 
 struct QuadraticOptions {
-  Limits limits;
+  Limits limits{};
   Lines lines = Lines::columns;  // eliminated from the dual, and bounded
   bool warm = false;             // the potentials given are a start
 };
