@@ -1,33 +1,74 @@
 // Approximate Cholesky factors of graph Laplacians with excess,
 //   x'Mx = sum_edges w (x_i - x_j)^2 + sum_i excess_i x_i^2,
-// by random elimination (Kyng and Sachdeva 2016; Gao, Kyng and Spielman 2023). The vertex of about
-// least degree leaves; of the clique that it would leave behind, a random tree with the same mean
-// stays. Trees are factored exactly. Weights are only ever added, never subtracted: the weakest
-// links keep all their digits. The random numbers are always the same. Eliminations follow one another: it is
-// the host's, whatever the backend.
+// by random elimination (Kyng and Sachdeva 2016; Gao, Kyng and Spielman 2023). A vertex of about least degree is
+// eliminated; in place of the clique that this makes of its neighbours, a random tree with the same mean is kept.
+// Trees are factored exactly. Weights are only ever added, never subtracted, so that small ones keep all their
+// digits. The random numbers are the same every time. Eliminations follow one another: this is work for the host.
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <utility>
 
+#include "core/array.hpp"
 #include "core/backend.hpp"
 
 namespace ot {
 
-class Laplacian {
+// Vertices by degree, in doubly linked lists; those of high degree share the last one.
+class DegreeLists {
  public:
-  // M = [[diag rows, -T], [-T', diag columns]], T (n, m) the kept entries. False: too many of them. `look` is
-  // called now and then.
+  using Vertex = std::int32_t;
+  static constexpr Vertex kNone = -1;
+
+  void reset(index n) {
+    degree.assign(n, 0);
+    before_.assign(n, kNone);
+    after_.assign(n, kNone);
+    first_.assign(kLists, kNone);
+    lowest_ = 0;
+  }
+  void insert(Vertex v) {
+    const index k = list_of(v);
+    before_[v] = kNone;
+    after_[v] = first_[k];
+    if (first_[k] != kNone) before_[first_[k]] = v;
+    first_[k] = v;
+    lowest_ = std::min(lowest_, k);
+  }
+  void remove(Vertex v) {
+    if (before_[v] == kNone) first_[list_of(v)] = after_[v];
+    else after_[before_[v]] = after_[v];
+    if (after_[v] != kNone) before_[after_[v]] = before_[v];
+  }
+  Vertex remove_lowest() {
+    while (first_[lowest_] == kNone) ++lowest_;
+    const Vertex v = first_[lowest_];
+    remove(v);
+    return v;
+  }
+
+  Array<Vertex> degree;  // changed only while a vertex is in no list
+
+ private:
+  static constexpr index kLists = 1024;
+  index list_of(Vertex v) const { return std::min<index>(degree[v], kLists - 1); }
+  Array<Vertex> before_, after_, first_;
+  index lowest_ = 0;
+};
+
+class GraphFactor {
+ public:
+  // Of M = [[diag rows, -T], [-T', diag columns]], T (n, m) the kept entries. False where they are too many. `poll` is
+  // called every 64 vertices.
   template <class F>
-  bool factor(const Kept& T, index n, index m, const double* rows, const double* columns, F look) {
+  bool factor(const Kept& T, index n, index m, const double* rows, const double* columns, F poll) {
     const index size = n + m;
-    if (T.nnz > kMostLinks || size > kMostLinks) return false;
-    reset(size);
-    links_.reserve(static_cast<std::size_t>(4 * T.nnz));
+    if (T.nnz > kMost || size > kMost) return false;
+    reset(size, T.nnz);
     std::copy_n(rows, n, excess_.data());
     std::copy_n(columns, m, excess_.data() + n);
     for (index i = 0; i < n; ++i) {
-      if (i % 64 == 0) look();
+      if (i % kPoll == 0) poll();
       for (index k = T.begin[i]; k < T.end[i]; ++k)
         if (const double w = T.val[k]; w > 0) {
           connect(static_cast<Vertex>(i), static_cast<Vertex>(n + T.idx[k]), w);
@@ -37,31 +78,36 @@ class Laplacian {
     }
     for (index i = 0; i < size; ++i) {
       excess_[i] = std::max(excess_[i], kRounding * (i < n ? rows[i] : columns[i - n]));
-      file(static_cast<Vertex>(i));
+      lists_.insert(static_cast<Vertex>(i));
     }
     for (index k = 0; k < size; ++k) {
-      if (k % 64 == 0) look();
-      eliminate(least());
+      if (k % kPoll == 0) poll();
+      eliminate(lists_.remove_lowest());
     }
     return true;
   }
 
-  // x = M~^-1 x
+  // x = (L D L')^-1 x
   void solve(double* x) const {
-    const std::size_t size = order_.size();
-    for (std::size_t k = 0; k < size; ++k) {
-      const double v = x[order_[k]];
-      for (std::size_t l = begin_[k]; l < begin_[k + 1]; ++l) x[row_[l]] += share_[l] * v;
+    const auto& [order, begin, row, value, inverse] = lower_;
+    const index size = order.size();
+    for (index k = 0; k < size; ++k) {
+      const double v = x[order[k]];
+      for (index l = begin[k]; l < begin[k + 1]; ++l) x[row[l]] += value[l] * v;
     }
-    for (std::size_t k = size; k-- > 0;) {
-      double v = x[order_[k]] * inverse_[k];
-      for (std::size_t l = begin_[k]; l < begin_[k + 1]; ++l) v += share_[l] * x[row_[l]];
-      x[order_[k]] = v;
+    for (index k = size; k-- > 0;) {
+      double v = x[order[k]] * inverse[k];
+      for (index l = begin[k]; l < begin[k + 1]; ++l) v += value[l] * x[row[l]];
+      x[order[k]] = v;
     }
   }
 
  private:
-  using Vertex = std::int32_t;
+  using Vertex = DegreeLists::Vertex;
+  static constexpr Vertex kNone = DegreeLists::kNone;
+  static constexpr index kMost = 1 << 26;     // entries, and vertices, that 32-bit links can hold
+  static constexpr index kPoll = 64;          // vertices between two polls
+  static constexpr double kRounding = 4e-15;  // of the diagonal: the least excess of a vertex
   struct Link {
     Vertex to, next;
     double weight;
@@ -70,99 +116,84 @@ class Laplacian {
     Vertex vertex, links;
     double weight;
   };
-  static constexpr Vertex kNone = -1;
-  static constexpr index kMostLinks = 1 << 26;
-  static constexpr std::size_t kBuckets = 1024;
-  static constexpr double kRounding = 4e-15;
+  // L by columns in the order of elimination, and D^-1. L is -value below a diagonal of ones.
+  struct Lower {
+    Array<Vertex> order;
+    Array<index> begin;
+    Array<Vertex> row;
+    Array<double> value, inverse;
+  };
 
-  void reset(index size) {
-    const auto n = static_cast<std::size_t>(size);
-    links_.clear(), order_.clear(), row_.clear(), share_.clear(), inverse_.clear();
-    begin_.assign(1, 0);
-    head_.assign(n, kNone), before_.assign(n, kNone), after_.assign(n, kNone), place_.assign(n, 0);
-    degree_.assign(n, 0);
-    gone_.assign(n, false);
-    excess_.resize(n);
-    bucket_.assign(kBuckets, kNone);
-    low_ = 0;
+  void reset(index size, index edges) {
+    lower_.order.clear(), lower_.row.clear(), lower_.value.clear(), lower_.inverse.clear();
+    lower_.begin.assign(1, 0);
+    links_.clear();
+    links_.reserve(4 * edges);
+    head_.assign(size, kNone);
+    slot_.assign(size, 0);
+    eliminated_.assign(size, 0);
+    excess_.resize(size);
+    lists_.reset(size);
     random_ = 0;
   }
 
   void connect(Vertex i, Vertex j, double weight) {
-    links_.push_back({j, head_[i], weight});
-    head_[i] = static_cast<Vertex>(links_.size() - 1);
-    links_.push_back({i, head_[j], weight});
-    head_[j] = static_cast<Vertex>(links_.size() - 1);
-    ++degree_[i];
-    ++degree_[j];
+    for (const auto& [from, to] : {std::pair{i, j}, std::pair{j, i}}) {
+      links_.push_back({to, head_[from], weight});
+      head_[from] = static_cast<Vertex>(links_.size() - 1);
+      ++lists_.degree[from];
+    }
   }
 
-  // Vertices by degree, in doubly linked lists.
-  std::size_t bucket_of(Vertex v) const { return std::min(static_cast<std::size_t>(degree_[v]), kBuckets - 1); }
-  void file(Vertex v) {
-    const std::size_t k = bucket_of(v);
-    before_[v] = kNone;
-    after_[v] = bucket_[k];
-    if (bucket_[k] != kNone) before_[bucket_[k]] = v;
-    bucket_[k] = v;
-    low_ = std::min(low_, k);
-  }
-  void take(Vertex v) {
-    if (before_[v] == kNone) bucket_[bucket_of(v)] = after_[v];
-    else after_[before_[v]] = after_[v];
-    if (after_[v] != kNone) before_[after_[v]] = before_[v];
-  }
-  Vertex least() {
-    while (bucket_[low_] == kNone) ++low_;
-    const Vertex v = bucket_[low_];
-    take(v);
-    return v;
-  }
-
-  void eliminate(Vertex v) {
-    gone_[v] = true;
-    around_.clear();
+  // The neighbours of v that remain, links to one of them added up, by rising weight.
+  void find_neighbours(Vertex v) {
+    neighbours_.clear();
     for (Vertex l = head_[v]; l != kNone; l = links_[l].next) {
       const auto [to, next, weight] = links_[l];
-      if (gone_[to]) continue;
-      const auto at = static_cast<std::size_t>(place_[to]);
-      if (at < around_.size() && around_[at].vertex == to) {
-        around_[at].weight += weight;
-        ++around_[at].links;
+      if (eliminated_[to]) continue;
+      const Vertex at = slot_[to];
+      if (at < neighbours_.size() && neighbours_[at].vertex == to) {
+        neighbours_[at].weight += weight;
+        ++neighbours_[at].links;
       } else {
-        place_[to] = static_cast<Vertex>(around_.size());
-        around_.push_back({to, 1, weight});
+        slot_[to] = static_cast<Vertex>(neighbours_.size());
+        neighbours_.push_back({to, 1, weight});
       }
     }
-    std::sort(around_.begin(), around_.end(), [](const Neighbour& x, const Neighbour& y) {
+    std::sort(neighbours_.begin(), neighbours_.end(), [](const Neighbour& x, const Neighbour& y) {
       return x.weight < y.weight || (x.weight == y.weight && x.vertex < y.vertex);
     });
+  }
+
+  // Each neighbour i of v but the heaviest is connected to one of the heavier ones, drawn in proportion to its
+  // weight.
+  void eliminate(Vertex v) {
+    eliminated_[v] = 1;
+    find_neighbours(v);
     sums_.clear();
     double sum = 0;
-    for (const Neighbour& x : around_) {
+    for (const Neighbour& x : neighbours_) {
       sums_.push_back(sum += x.weight);
-      take(x.vertex);
-      degree_[x.vertex] -= x.links;
+      lists_.remove(x.vertex);
+      lists_.degree[x.vertex] -= x.links;
     }
     const double pivot = sum + excess_[v];
-    const std::size_t count = around_.size();
-    for (std::size_t k = 0; k < count; ++k) {
-      const auto [i, links, weight] = around_[k];
-      const double share = weight / pivot;
-      row_.push_back(i);
-      share_.push_back(share);
-      excess_[i] += share * excess_[v];
-      const double rest = sum - sums_[k];
-      if (k + 1 == count || !(rest > 0)) continue;
-      // One of the heavier neighbours, in proportion to its weight.
-      const auto from = sums_.begin() + static_cast<std::ptrdiff_t>(k + 1);
-      const auto at = std::upper_bound(from, sums_.end() - 1, sums_[k] + uniform() * rest);
-      connect(i, around_[static_cast<std::size_t>(at - sums_.begin())].vertex, share * rest);
+    const index count = neighbours_.size();
+    for (index k = 0; k < count; ++k) {
+      const auto [i, links, weight] = neighbours_[k];
+      const double value = weight / pivot;
+      lower_.row.push_back(i);
+      lower_.value.push_back(value);
+      excess_[i] += value * excess_[v];
+      const double heavier = sum - sums_[k];
+      if (k + 1 == count || !(heavier > 0)) continue;
+      const auto drawn = std::upper_bound(sums_.begin() + (k + 1), sums_.end() - 1, sums_[k] + uniform() * heavier);
+      connect(i, neighbours_[drawn - sums_.begin()].vertex, value * heavier);
     }
-    for (const Neighbour& x : around_) file(x.vertex);
-    order_.push_back(v);
-    inverse_.push_back(pivot > 0 ? 1 / pivot : 1.0);
-    begin_.push_back(row_.size());
+    for (const Neighbour& x : neighbours_) lists_.insert(x.vertex);
+    lower_.order.push_back(v);
+    lower_.inverse.push_back(pivot > 0 ? 1 / pivot : 1.0);
+    lower_.begin.push_back(lower_.row.size());
   }
 
   // Splitmix64 of a count, in [0, 1).
@@ -173,13 +204,13 @@ class Laplacian {
     return static_cast<double>((z ^ z >> 31) >> 11) * 0x1p-53;
   }
 
-  std::vector<Link> links_;
-  std::vector<Neighbour> around_;
-  std::vector<Vertex> head_, before_, after_, place_, degree_, bucket_, order_, row_;
-  std::vector<bool> gone_;
-  std::vector<double> excess_, sums_, share_, inverse_;
-  std::vector<std::size_t> begin_;
-  std::size_t low_ = 0;
+  Lower lower_;
+  DegreeLists lists_;
+  Array<Link> links_;          // of vertex v from head_v on
+  Array<Vertex> head_, slot_;  // slot: the place among the neighbours
+  Array<char> eliminated_;
+  Array<double> excess_, sums_;
+  Array<Neighbour> neighbours_;
   std::uint64_t random_ = 0;
 };
 

@@ -46,6 +46,7 @@ class Array {
   }
   void resize(index n) { items_.resize(at(n)); }
   void resize(index n, const T& value) { items_.resize(at(n), value); }
+  void reserve(index n) { items_.reserve(at(n)); }
   void clear() { items_.clear(); }
   void swap(Array& other) noexcept { items_.swap(other.items_); }
   void push_back(const T& value) { items_.push_back(value); }

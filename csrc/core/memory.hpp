@@ -1,6 +1,6 @@
-// Blocks of host memory that are kept for the next solve when they are given back: fresh pages cost a fault
-// each, two microseconds for 4 KiB, a tenth of a solve of milliseconds. 32 MiB are kept at most, oldest
-// first to go; blocks above 16 MiB never are.
+// Host memory whose blocks are kept for the next solve. A fresh page costs a fault of about two microseconds for
+// 4 KiB, which is a tenth of a solve of milliseconds. At most 32 MiB are kept, in blocks of 64 KiB to 16 MiB; the
+// oldest goes first.
 #pragma once
 #include <array>
 #include <bit>
@@ -18,7 +18,7 @@ namespace ot {
 
 class Recycler {
  public:
-  // Large blocks are aligned to huge pages, and ask for them.
+  // Large blocks are aligned to huge pages, and ask the system for them.
   static void* take(std::size_t bytes) {
     bytes = rounded(bytes);
     if (kept(bytes))
@@ -55,14 +55,14 @@ class Recycler {
     return *all;
   }
   static bool kept(std::size_t bytes) { return kKeep && bytes >= kLeast && bytes <= kMost; }
-  // Four sizes an octave, of what may be kept.
+  // Sizes that may be kept are rounded to four an octave, so that blocks fit again.
   static std::size_t rounded(std::size_t bytes) {
     if (bytes < kLeast || bytes > kMost) return (bytes + 63) / 64 * 64;
     const std::size_t step = std::bit_floor(bytes) / 4;
     return (bytes + step - 1) / step * step;
   }
 
-  // A lock that is held elsewhere, perhaps by a thread that a fork left behind, is not waited for.
+  // Does not wait for the lock: after a fork, a thread that no longer exists may hold it.
   void* find(std::size_t bytes) {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return nullptr;

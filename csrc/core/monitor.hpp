@@ -15,14 +15,14 @@ struct Interrupted : std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
 
-// One line of the history, written after every pass.
+// One entry of the history, written after every pass.
 struct Progress {
   index n_iter;
   double reg, error, dual_value, elapsed;
 };
 
-// How the outside world looks into a solve. `poll` is called on the caller's thread only, at most
-// every few milliseconds; true means stop.
+// What a solve calls. `poll` is called on the caller's thread only, about every 20 milliseconds; it returns whether
+// to stop. `report` is called after every pass.
 struct Monitor {
   std::function<bool()> poll;
   std::function<void(const Progress&)> report;
@@ -43,7 +43,7 @@ struct Outcome {
   const char* message = "";
 };
 
-// Counts passes, keeps the best iterate, reports, and says when to stop.
+// Counts passes, reports them, and tells when a limit is reached.
 class Clock {
  public:
   using Time = std::chrono::steady_clock;
@@ -55,7 +55,7 @@ class Clock {
   }
   void count() { ++n_iter; }
   double elapsed() const { return std::chrono::duration<double>(Time::now() - start_).count(); }
-  // Remembers what it was that ran out.
+  // Whether a limit is reached, which is then the reason.
   bool exhausted() {
     if (n_iter + reserve >= limits_.max_iter) reason_ = Status::max_iter;
     else if (limits_.time_limit > 0 && elapsed() > limits_.time_limit) reason_ = Status::time_limit;

@@ -410,7 +410,7 @@ class Backend {
   Buffer<char> q_;       // of a pass over a stored kernel
   KeptStorage kept_;
   index candidate_capacity_ = 0;  // entries a chunk, as the last call needed
-  Laplacian factor_;
+  GraphFactor factor_;
   std::vector<double> solved_;
 };
 

@@ -158,7 +158,7 @@ class BackendOn {
   Buffer<std::uint32_t> keys_;
   Buffer<Placed> entries_;
   HostLines host_lines_;
-  Laplacian factor_;
+  GraphFactor factor_;
   struct {  // on the host: the columns of T, and the diagonal of (columns, rows)
     Buffer<index> begin;
     Buffer<std::int32_t> row;

@@ -10,8 +10,10 @@
 
 namespace ot {
 
-// Column sums from which on logarithms are meant: below, float32 and float64 exponentials have underflowed.
-constexpr double least_mass(Precision precision) { return precision == Precision::f32 ? 1e-37 : 1e-290; }
+// Column sums that have a logarithm: below, exponentials have underflowed.
+constexpr double least_mass(Precision precision) {
+  return precision == Precision::f32 ? kLeastSum<float> : kLeastSum<double>;
+}
 // Differences of F that rounding of a pass makes, relative to 1 + |F|.
 constexpr double noise_of(Precision precision) { return precision == Precision::f32 ? 1e-7 : 1e-13; }
 
