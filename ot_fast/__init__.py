@@ -6,7 +6,7 @@ from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Stat
 from ._geometry import DenseCost, PointCloud
 from ._options import SNS, Scaling
 from ._results import OTResult, SparseResult
-from ._transport import WarmStart
+from ._warm import WarmStart
 from .divergence import SinkhornDivergence, sinkhorn_divergence
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
 from .monge import MongeGap, monge_gap

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import Cuda, Place, byte_strides, dtype_of, on_device, place_of
+from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
 from ._costs import Cost, cost_of, norms
 
@@ -27,7 +28,7 @@ class _Geometry:
     """What the core reads: ``C / 2^exponent - shift``, transposed where C is column-major.
 
     The handle by which the core knows the costs is made when it is first needed; it is neither
-    pickled nor copied.
+    pickled nor copied. Of a geometry on a CUDA device a pickle holds host arrays.
     """
 
     place: Place
@@ -51,8 +52,30 @@ class _Geometry:
     def _handle(self) -> Any:
         raise NotImplementedError
 
+    def _lasting(self) -> dict[str, Any]:
+        """The attributes without what is made from them."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("handle", "swapped")}
+
+    def _copied(self, state: dict[str, Any]) -> _Geometry:
+        new = type(self).__new__(type(self))
+        new.__setstate__(state)
+        return new
+
+    def __copy__(self) -> _Geometry:
+        return self._copied(self._lasting())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Geometry:
+        return self._copied(copy.deepcopy(self._lasting(), memo))
+
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "handle"}
+        return self._lasting() | self._on_host() | {"place": HOST}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def _on_host(self) -> dict[str, Any]:
+        """The attributes that are arrays, on the host."""
+        raise NotImplementedError
 
 
 class DenseCost(_Geometry):
@@ -128,8 +151,11 @@ class DenseCost(_Geometry):
             rows = self.place.ldexp(self.place.plain(rows, np.float64), -self.exponent)
         return self.core.dense(rows, self.shift)
 
+    def _on_host(self) -> dict[str, Any]:
+        return {"C": self.place.host(self.C)}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        super().__setstate__(state)
         if self.transposed:  # a strided matrix may come back in another order
             self.C = self.place.contiguous(self.C.T).T
 
@@ -231,6 +257,12 @@ class Points:
         if not np.isfinite(box).all():
             _validate.finite(place.host(own), place.host(array), name)
         return cls(own, box, place, name)
+
+    def on_host(self) -> Points:
+        """The same points on the host."""
+        if not self.place.cuda:
+            return self
+        return replace(self, array=self.place.host(self.array), place=HOST)
 
     @property
     def reach(self) -> float:
@@ -364,6 +396,11 @@ class PointCloud(_Geometry):
     @property
     def p(self) -> float:
         return self.law.p
+
+    def _on_host(self) -> dict[str, Any]:
+        x, y = self.points
+        u = x.on_host()
+        return {"points": (u, u if y is x else y.on_host())}
 
     def _handle(self) -> Any:
         x, y = self.x, self.y

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import divergence, entropic, monge
+from ._entropic_cost import entropic_cost
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence"]
 
@@ -89,7 +90,7 @@ def _divergence(reg: float, *inputs: Any, **options: Any) -> Any:
 
 
 def _clouds(reg: float, *inputs: Any, **options: Any) -> Any:
-    return divergence.entropic_cost(*inputs, reg=reg, **options)
+    return entropic_cost(*inputs, reg=reg, **options)
 
 
 class _Solved:

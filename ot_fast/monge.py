@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
-from ._costs import cost_of
 from ._geometry import PointCloud
-from ._transport import (
-    ON_FAIL,
-    Transport,
-    clouds_of,
-    options_of,
-    paired,
-    report,
-    start_of,
+from ._losses import (
+    Loss,
+    Term,
+    cloud_of,
+    loss_options,
+    own_problem,
+    problem_of,
+    solve_terms,
     total,
 )
+from ._warm import start_of
 
 
-class MongeGap:
+class MongeGap(Loss):
     """The Monge gap of a map on samples, with its gradient.
+
+    It can be pickled and copied, its points with it; of points on a CUDA device, a pickle holds
+    host arrays.
 
     Attributes
     ----------
@@ -44,74 +49,77 @@ class MongeGap:
         The regularisation used.
     marginal_error : float
         The largest ``|P'1 - b|_1`` of the terms; the other marginal is exact.
-    converged : bool
+    converged, status, message : bool, Status, str
+        ``converged`` means ``marginal_error <= tol``.
     n_iter : int
         Passes over the costs, all terms together.
+    tol : float
     """
 
-    def __init__(
-        self, terms: list[Transport], displacement: float, pull: Any, debias: bool
-    ) -> None:
-        self._terms, self._pull = terms, pull
-        main = terms[0]
-        n = len(main.phi)
-        self.displacement = displacement
-        self.reg = main.reg
-        if debias:
-            self.transport = main.value - 0.5 * (terms[1].value + terms[2].value)
+    _name = "monge_gap"
+    _recomputed = ("_matched",)
+
+    def __init__(self, terms: dict[str, Term], tol: float) -> None:
+        super().__init__(terms, tol)
+        main, *own = terms.values()
+        if own:
+            self.transport = main.value - 0.5 * (own[0].value + own[1].value)
         else:
-            self.transport = main.value - 2 * main.reg * math.log(n)
-        self.value = displacement - self.transport
-        self.marginal_error = max(t.error for t in terms)
-        self.converged = all(t.error <= t.tol for t in terms)
-        self.n_iter = sum(t.n_iter for t in terms)
+            self.transport = main.value - 2 * main.problem.reg * math.log(len(main.phi))
+        with main.cloud.place.active():
+            self.displacement = float(self._matched[0].mean())
+        self.value = self.displacement - self.transport
+
+    @cached_property
+    def _matched(self) -> tuple[Any, Any]:
+        """c(x_i, Tx_i), and its gradient in Tx_i."""
+        return _matched(self._terms["gap"].cloud.swapped)
 
     @property
     def gradient(self) -> Any:
-        main, *own = self._terms
-        # Both sides of half W(Tx, Tx) pull alike: together they are one side of the whole.
+        main, *own = self._terms.values()
+        # W(Tx, Tx)/2 has the same gradient in each of its two arguments.
         pairs = [(-1.0, main.gradient_x), *((1.0, t.gradient_x) for t in own[:1])]
-        return total(main.cloud.points[0], (1 / len(main.phi), self._pull), *pairs)
+        return total(main.cloud.points[0], (1 / len(main.phi), self._matched[1]), *pairs)
 
     @property
     def gradient_x(self) -> Any:
-        main, *own = self._terms
-        y, x = main.cloud.points
-        pull = paired(y, x, main.cloud.law)[1]
+        main, *own = self._terms.values()
         pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
-        return total(x, (1 / len(main.psi), pull), *pairs)
+        return total(main.cloud.points[1], (1 / len(main.psi), _matched(main.cloud)[1]), *pairs)
 
     @property
     def potentials(self) -> tuple[Any, Any]:
-        put = self._terms[0].cloud.place.put
+        put = self._terms["gap"].cloud.place.put
         f, g = self._host_potentials()
         return put(f), put(g)
 
     def _host_potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self._terms[0].g, self._terms[0].f
+        return self._terms["gap"].g, self._terms["gap"].f
 
-    def __float__(self) -> float:
-        return self.value
 
-    def __repr__(self) -> str:
-        return (
-            f"MongeGap({self.value:.10g}, reg={self.reg:g}, marginal_error="
-            f"{self.marginal_error:.1e}, n_iter={self.n_iter})"
-        )
+def _matched(cloud: PointCloud) -> tuple[Any, Any]:
+    """c(x_i, y_i), and its gradient in y_i: float64, where the points live."""
+    place = cloud.place
+    with place.active():
+        x, y = (place.plain(v, np.float64) for v in (cloud.x, cloud.y))
+        return cloud.law.value_and_gradient(x, y, place.namespace())
 
 
 def monge_gap(
     x: Any,
-    Tx: Any,
+    Tx: Any = None,
     *,
-    cost: str = "sqeuclidean",
-    p: float | None = None,
     reg: float | None = None,
+    cost: str | None = None,
+    p: float | None = None,
     debias: bool = False,
-    init: Any = None,
     tol: float | None = None,
     max_iter: int | None = None,
+    init: Any = None,
+    callback: Callable[[dict[str, Any]], Any] | None = None,
     threads: int | None = None,
+    time_limit: float | None = None,
     on_fail: str = "warn",
 ) -> MongeGap:
     """The Monge gap of a map T on samples x, and its gradient in the images Tx.
@@ -123,24 +131,30 @@ def monge_gap(
     ----------
     x, Tx : array_like, shape (n, d)
         Points and their images. CUDA arrays (CuPy, PyTorch, JAX) are solved on their device, where
-        the arrays of the result live too; both must live there.
-    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}
+        the arrays of the result live too; both must live there. `x` may be a :class:`PointCloud`,
+        which holds both clouds and the cost: `Tx`, `cost` and `p` are then left out.
+    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}, optional
     p : float, optional
-        As in :class:`PointCloud`.
+        As in :class:`PointCloud`; the cost is ``"sqeuclidean"`` by default.
     reg : float, optional
         Regularisation > 0 in units of the cost; by default 0.05 of the mean cost between x and Tx.
         The gradient takes it as a constant.
     debias : bool
         Take the Sinkhorn divergence ``W(x, Tx) - W(x, x)/2 - W(Tx, Tx)/2`` for W: the entropic
         bias cancels to first order, at the price of two more, easy, solves; it may be below 0.
-    init : WarmStart, MongeGap or tuple (f, g), optional
-        Potentials to start from.
     tol : float, optional
         On ``|P'1 - b|_1``, 1e-6 by default; 1e-3 is enough to train with.
     max_iter : int, optional
-        Passes over the costs, 100 000 by default.
+        Passes over the costs of one term, >= 1; 100 000 by default.
+    init : WarmStart, MongeGap or tuple (f, g), optional
+        Potentials to start from, in cost units.
+    callback : callable, optional
+        As in :func:`sinkhorn`; its dict also holds the ``term``: ``"gap"``, and with `debias` also
+        ``"gap Tx"`` and ``"gap x"``.
     threads, on_fail
         As in :func:`sinkhorn`.
+    time_limit : float, optional
+        Seconds for all terms together, looked at after every pass.
 
     Returns
     -------
@@ -149,7 +163,7 @@ def monge_gap(
     Raises
     ------
     TypeError, ValueError
-        For arguments that are not real numbers, of wrong value or shape, or of several devices.
+        For arguments that are not real numbers, of wrong value or shape, or on several devices.
     ConvergenceError
         With ``on_fail="raise"``.
 
@@ -162,7 +176,7 @@ def monge_gap(
 
     The gradient in ``y_i = T x_i`` is that of the envelope theorem,
     ``dc(x_i, y_i)/dy_i / n - sum_k P_ki dc(x_k, y_i)/dy_i``: one pass over the costs, and none
-    through the solver. Memory O(n d) beyond a kernel of at most 64 MiB that is kept where it fits.
+    through the solver. A pass costs O(n^2 d). Memory is O(n d) and a kernel of at most 64 MiB.
     Uscidda and Cuturi, The Monge gap (ICML 2023), equation (8).
 
     Examples
@@ -174,31 +188,28 @@ def monge_gap(
     >>> optimal.value < 0.1, shuffled.value > 1, shuffled.gradient.shape
     (True, True, (200, 2))
     """
-    law = cost_of(cost, p)
-    xs, ys = clouds_of(x, Tx, ("x", "Tx"))
-    n = len(xs.array)
-    if len(ys.array) != n:
-        raise ValueError(f"x and Tx must have as many points; got {n} and {len(ys.array)}")
-    on_fail = _validate.choice(on_fail, "on_fail", ON_FAIL)
-    options = options_of(tol, max_iter, threads, xs)
+    options = loss_options(
+        tol=tol,
+        max_iter=max_iter,
+        init=init,
+        callback=callback,
+        threads=threads,
+        time_limit=time_limit,
+        on_fail=on_fail,
+    )
+    cloud = cloud_of(x, Tx, cost, p, ("x", "Tx"))
+    n, m = cloud.shape
+    if n != m:
+        raise ValueError(f"x and Tx must have as many points; got {n} and {m}")
     # Rows are the images: their gradient needs P with exact rows, and sums over columns.
-    cloud = PointCloud.of(ys, xs, law)
-    w = np.full(n, 1.0 / n)
+    main = problem_of(cloud.swapped, None, None, 1.0 if reg is None else reg, None, options)
     if reg is None:
-        where = cloud.place.where(options["threads"])
-        mean = float(w @ cloud.core.cost_apply(cloud.handle, w, where))
-        reg = 0.05 * math.ldexp(mean, cloud.exponent) or 1.0
-    else:
-        reg = _validate.real(reg, "reg", positive=True)
-    start = start_of(init, MongeGap, [("f", "gap", n), ("g", None, n)], cloud.place)
-    terms = [start.transport("gap", cloud, w, w, reg, **options)]
+        mean = float(main.a @ main.cost_apply(main.b))
+        main = replace(main, reg=0.05 * main.value(mean) or 1.0)
+    problems = {"gap": main}
     if debias:
-        for label, v in (("gap Tx", ys), ("gap x", xs)):
-            own = PointCloud.of(v, v, law)
-            terms.append(start.transport(label, own, w, w, reg, symmetric=True, **options))
-    with cloud.place.active():
-        moved, pull = paired(xs, ys, law)
-        displacement = float(moved.mean())
-    gap = MongeGap(terms, displacement, pull, debias)
-    report(terms, "monge_gap", on_fail, gap)
-    return gap
+        problems |= {"gap Tx": own_problem(main, 0), "gap x": own_problem(main, 1)}
+    potentials = [("f", "gap", n), ("g", None, n)]
+    start = start_of(init, MongeGap, potentials, cloud.place)
+    terms = solve_terms(problems, start, options)
+    return options.report(MongeGap(terms, options.tolerance(main)))

@@ -20,6 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import divergence, entropic, monge
+from ._entropic_cost import entropic_cost
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
 
@@ -92,7 +93,7 @@ def sinkhorn_clouds(
 
     Options are those of :func:`ot_fast.sinkhorn_divergence`; C is never stored.
     """
-    solve = partial(divergence.entropic_cost, reg=reg, **options)
+    solve = partial(entropic_cost, reg=reg, **options)
     return _Points.apply(solve, _GRADIENTS, *_tensors(x, y, a, b))
 
 

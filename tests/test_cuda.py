@@ -18,8 +18,8 @@ from registry import SOLVERS, Problem, bits, check_close, fields
 
 import ot_fast as otf
 from ot_fast._arrays import place_of
+from ot_fast._entropic_cost import entropic_cost
 from ot_fast._implicit import plan_vjp
-from ot_fast.divergence import entropic_cost
 
 
 class Adapter:

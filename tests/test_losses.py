@@ -198,12 +198,12 @@ def test_default_regularisation_is_relative():
 
 
 def test_large_clouds_take_the_route_without_a_kernel(monkeypatch):
-    from ot_fast import _transport
+    from ot_fast import _losses
 
     x, y = pair(120, 9)
     stored = otf.monge_gap(x, y, reg=0.5, tol=1e-9)
     for name in ("FLOAT64_KERNEL", "FLOAT32_KERNEL", "STORED_COST"):
-        monkeypatch.setattr(_transport, name, 0)
+        monkeypatch.setattr(_losses, name, 0)
         other = otf.monge_gap(x, y, reg=0.5, tol=1e-9)
         assert other.value == pytest.approx(stored.value, rel=1e-9)
         np.testing.assert_allclose(other.gradient, stored.gradient, atol=1e-7)
@@ -419,7 +419,7 @@ X, Y = np.zeros((3, 2)), np.ones((3, 2))
         (lambda: otf.monge_gap(1e140 * Y, X, cost="power", p=3), ValueError, "Rescale x and y"),
         (lambda: otf.monge_gap(1e200 * Y, X), ValueError, "the largest coordinate of x and Tx"),
         (lambda: otf.monge_gap(1e-200 * Y, X), ValueError, "the largest coordinate of x and Tx"),
-        (lambda: otf.monge_gap(X, Y, reg=1e-300), ValueError, "reg must be at least 1e-12"),
+        (lambda: otf.monge_gap(X, Y, reg=1e-200), ValueError, "reg must be at least 1e-12"),
         (lambda: otf.sinkhorn_divergence(X, Y, [1, 2], reg=1), ValueError, "a must have shape"),
         (lambda: otf.sinkhorn_divergence(X, Y, [1, 1, 1], [1, 1, 2], reg=1), ValueError, "sums"),
         (lambda: otf.sinkhorn_divergence(X, Y, [-1, 1, 1], reg=1), ValueError, r"a\[0\] = -1"),

@@ -1,0 +1,291 @@
+"""What losses on clouds are made of: entropic terms between two clouds, and their gradients."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _validate
+from ._arrays import dtype_of, place_of
+from ._costs import cost_of
+from ._errors import Status
+from ._geometry import PointCloud, Points, points_of
+from ._options import Callback, Options
+from ._problem import Problem
+
+Vector = NDArray[np.float64]
+
+TOL = 1e-6
+MAX_ITER = 100_000  # passes over the costs of a term
+LEAST_REG = 1e-12  # of the largest cost: below, float64 does not resolve f + g - C
+FARTHEST = 1e150  # of coordinates: float64 holds the squares of this and of its inverse
+FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
+FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
+STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
+ADVICE = {s: "raise max_iter, tol or reg" for s in Status}
+FEW_DIGITS = 1e-4  # tol from which on Sinkhorn ends before Newton or a kernel has paid
+
+
+# ---- what a loss is given ----------------------------------------------------------------------
+
+
+def loss_options(**given: Any) -> Options:
+    """Options of a loss: a tolerance of 1e-6 by default, and at least one pass."""
+    options = Options(**given)
+    if options.max_iter == 0:
+        raise ValueError("max_iter must be an integer >= 1; got 0")
+    return options if options.tol is not None else replace(options, tol=TOL)
+
+
+def cloud_of(x: Any, y: Any, cost: Any, p: Any, names: tuple[str, str]) -> PointCloud:
+    """The costs of a loss: `x` itself where it is a PointCloud, else those of points x and y."""
+    if isinstance(x, PointCloud):
+        if not (y is None and cost is None and p is None):
+            raise TypeError(
+                f"{names[0]} is a PointCloud, which has {names[1]}, cost and p: leave them out"
+            )
+        x.place.namespace()  # TypeError where arrays have no arithmetic
+        _check_reach(*x.points)
+        return x
+    law = cost_of("sqeuclidean" if cost is None else cost, p)
+    place_of(x, names[0]).namespace()
+    points = points_of((x, y), names)
+    _check_reach(*points)
+    return PointCloud.of(*points, law)
+
+
+def _check_reach(x: Points, y: Points) -> None:
+    reach = max(x.reach, y.reach)
+    if reach > FARTHEST or 0 < reach < 1 / FARTHEST:
+        raise ValueError(
+            f"the largest coordinate of {x.name} and {y.name} must lie within "
+            f"{1 / FARTHEST:g} .. {FARTHEST:g}; it is {reach:g}. Rescale the points"
+        )
+
+
+def problem_of(
+    cloud: PointCloud, a: Any, b: Any, reg: Any, unbalanced: Any, options: Options
+) -> Problem:
+    """The problem between two clouds, with fixed or relaxed marginals."""
+    threads = options.thread_count
+    _validate.no_threads(threads, cloud.points[0].name, cloud.place)
+    if unbalanced is None:
+        return Problem.balanced(a, b, cloud, reg, threads)
+    return Problem.relaxed(a, b, cloud, reg, unbalanced, threads)
+
+
+def own_problem(p: Problem, side: int) -> Problem:
+    """The problem of x (side 0) or y (side 1) with itself."""
+    points, weight = _cloud(p).points[side], (p.a, p.b)[side]
+    return replace(p, geometry=PointCloud.of(points, points, _cloud(p).law), a=weight, b=weight)
+
+
+def _cloud(p: Problem) -> PointCloud:
+    return cast(PointCloud, p.geometry)
+
+
+# ---- a term -------------------------------------------------------------------------------------
+
+
+class Term:
+    """W(a, b) = min <C,P> + reg KL(P | a (x) b), marginals fixed or relaxed by rho KL.
+
+    Everything is in the caller's units and at the mass of a and b, which sum to 1 unless rho is
+    finite. Gradients are those of the dual at its maximum (Danskin): nothing is differentiated
+    through the solver. Gradients in the points are where the points live; potentials and weights,
+    vectors of length n and m, are on the host.
+    """
+
+    def __init__(self, p: Problem, phi: Vector, psi: Vector, outcome: Any) -> None:
+        self.problem, self.phi, self.psi = p, phi, psi
+        self.n_iter: int = outcome.n_iter
+        self.error: float = outcome.error
+        self.status: str = outcome.status
+        self.value = p.value(outcome.dual_value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("gradient_x", "_columns")}
+
+    @property
+    def cloud(self) -> PointCloud:
+        return _cloud(self.problem)
+
+    @property
+    def f(self) -> Vector:
+        """Potentials of x in cost units."""
+        return self.problem.reg * self.phi
+
+    @cached_property
+    def g(self) -> Vector:
+        """Potentials of y; where b is 0, their soft c-transform."""
+        b, reg = self.problem.b, self.problem.reg
+        if not (b == 0).any():
+            return reg * self.psi
+        return np.where(b > 0, reg * self.psi, reg * self._columns[0])
+
+    @cached_property
+    def gradient_x(self) -> Any:
+        """sum_j P_ij dc(x_i, y_j)/dx_i, shape (n, d): one pass over C."""
+        return _row_gradient(self.problem, self.phi, self.psi)[1]
+
+    @property
+    def gradient_y(self) -> Any:
+        """The same in y_j, shape (m, d)."""
+        return self._columns[1]
+
+    @cached_property
+    def _columns(self) -> tuple[Vector, Any]:
+        """Updated psi, and the gradient in y: one pass over the swapped costs."""
+        p = self.problem
+        swapped = replace(p, geometry=self.cloud.swapped, a=p.b, b=p.a)
+        return _row_gradient(swapped, np.where(p.b > 0, self.psi, np.nan), self.phi)
+
+    def extended(self, points: Points) -> Vector:
+        """The potential g at other points y: one pass over their costs to x."""
+        p, x = self.problem, self.cloud.points[0]
+        cloud = PointCloud.of(points, x, self.cloud.law)
+        rows = replace(p, geometry=cloud, a=np.ones(len(points.array)), b=p.a)
+        damping = 1.0 if math.isinf(p.rho) else p.rho / (p.rho + p.reg)
+        return p.reg * rows.softmin(self.phi) * damping
+
+
+def _row_gradient(p: Problem, phi: Vector, psi: Vector) -> tuple[Vector, Any]:
+    """phi after a row update, and the gradient in the row points: float64, where they live."""
+    phi, cloud, place = phi.copy(), _cloud(p), p.geometry.place
+    with place.active():
+        out = place.empty(cloud.x.shape, np.float64)
+        plan = p.core_plan(p.a, phi, psi + p.log_b())
+        p.core.gradient(plan, p.core_rho, phi, out, p.where)
+        return phi, cloud.point_gradient(place.finished(out))
+
+
+def solve_term(
+    p: Problem, options: Options, f: Vector | None = None, g: Vector | None = None
+) -> Term:
+    """A term, started from potentials in cost units where they are known."""
+    cloud = _cloud(p)
+    if p.core_reg < LEAST_REG * cloud.range:
+        raise ValueError(
+            f"reg must be at least {LEAST_REG:g} of the largest cost, which is up to "
+            f"{p.value(cloud.range):g}; reg = {p.reg:g}. Raise reg or rescale the points"
+        )
+    n, m = p.shape
+    symmetric = cloud.points[0] is cloud.points[1]
+    tol = options.tolerance(p)
+    # Where nothing is known the solver starts at a reg, or a diagonal, that is safe.
+    phi = f / p.reg if f is not None else np.full(n, 0.0 if g is None else np.nan)
+    psi = g / p.reg if g is not None else np.zeros(m)
+    settings = p.core.SinkhornOptions(
+        options.limits(p, MAX_ITER),
+        kernel=_kernel(p, tol, symmetric),
+        start=p.core_reg if g is not None or symmetric else 0.0,
+        rho=p.core_rho,
+        symmetric=symmetric,
+    )
+    newton = tol < FEW_DIGITS and math.isinf(p.rho) and not symmetric
+    solver = p.core.newton if newton else p.core.sinkhorn
+    problem = p.core_problem(p.core_reg, _stored_costs(p))
+    outcome = solver(problem, settings, phi, psi, options.callback, p.where)
+    return Term(p, phi, psi, outcome)
+
+
+def _kernel(p: Problem, tol: float, symmetric: bool) -> str | None:
+    """The storage of the kernel; None where it is not stored."""
+    if not math.isinf(p.rho) or min(p.shape) == 1 or (symmetric and tol >= FEW_DIGITS):
+        return None
+    size = math.prod(p.shape)
+    if size <= FLOAT64_KERNEL:
+        return "float64"
+    return "float32" if size <= FLOAT32_KERNEL else None
+
+
+def _stored_costs(p: Problem) -> Any:
+    """The costs as a matrix, for the core, where reading them is faster; else None."""
+    cloud = _cloud(p)
+    if cloud.x.shape[1] < 8 or math.prod(p.shape) > STORED_COST:
+        return None
+    costs = cloud.place.empty(cloud.shape, cloud.dtype)
+    p.core.cost_rows(cloud.handle, costs, p.where)
+    return p.core.dense(costs)
+
+
+class Start(Protocol):
+    """How the terms of a loss start."""
+
+    def solve(self, name: str, p: Problem, options: Options) -> Term:
+        """The term of this name."""
+        ...
+
+
+def solve_terms(problems: dict[str, Problem], start: Start, options: Options) -> dict[str, Term]:
+    """The terms of a loss, one after the other; the time limit is that of all together."""
+    end = None if options.time_limit is None else time.monotonic() + options.time_limit
+    terms = {}
+    for name, p in problems.items():
+        left = None if end is None else max(end - time.monotonic(), 1e-9)
+        callback = None if options.callback is None else _named(options.callback, name)
+        terms[name] = start.solve(name, p, replace(options, time_limit=left, callback=callback))
+    return terms
+
+
+def _named(callback: Callback, name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: callback(record | {"term": name})
+
+
+# ---- a loss ------------------------------------------------------------------------------------
+
+
+class Loss:
+    """What losses share: how their terms were solved."""
+
+    _name: ClassVar[str]
+    _recomputed: ClassVar[tuple[str, ...]] = ()  # arrays that are not pickled
+    value: float
+
+    def __init__(self, terms: dict[str, Term], tol: float) -> None:
+        self._terms, self.tol = terms, tol
+        worst = max(terms.values(), key=lambda t: t.error)
+        self.reg = worst.problem.reg
+        self.marginal_error = worst.error
+        self.converged = worst.error <= tol
+        self.n_iter = sum(t.n_iter for t in terms.values())
+        status = Status.CONVERGED if self.converged else Status(worst.status)
+        if status is Status.CONVERGED and not self.converged:
+            status = Status.STALLED
+        self.status = status
+        text = f"{self._name}: error {worst.error:.2e} after {worst.n_iter} passes"
+        self.message = (
+            f"{text} (tol {tol:g})"
+            if self.converged
+            else f"{text}, above tol {tol:g} ({status}): {ADVICE[status]}"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.value:.10g}, reg={self.reg:g}, marginal_error="
+            f"{self.marginal_error:.1e}, n_iter={self.n_iter})"
+        )
+
+
+def total(points: Points, *terms: tuple[float, Any]) -> Any:
+    """A weighted sum of gradients in points, in their dtype."""
+    place = points.place
+    with place.active():
+        weight, out = terms[0]
+        out = weight * out
+        for weight, term in terms[1:]:
+            out = out + weight * term
+        return place.plain(out, dtype_of(points.array))
