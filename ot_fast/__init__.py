@@ -38,3 +38,7 @@ __all__ = [
     "sinkhorn_path",
     "sparsity_constrained",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -29,7 +29,11 @@ FARTHEST = 1e150  # of coordinates: float64 holds the squares of this and of its
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
 FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
 STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
-ADVICE = {s: "raise max_iter, tol or reg" for s in Status}
+ADVICE = {
+    Status.MAX_ITER: "raise max_iter, tol or reg",
+    Status.TIME_LIMIT: "raise time_limit, tol or reg",
+    Status.STALLED: "progress has stopped; raise tol or reg",
+}
 FEW_DIGITS = 1e-4  # tol from which on Sinkhorn ends before Newton or a kernel has paid
 
 

@@ -91,3 +91,14 @@ def test_the_remedies_work():
 def test_an_array_without_masked_entries_is_read():
     got, want = (otf.sinkhorn(None, None, c, 0.1) for c in (np.ma.array(C), C))
     np.testing.assert_array_equal(got.plan, want.plan)
+
+
+# ---- the package ------------------------------------------------------------------------------
+
+
+def test_dir_shows_public_names_and_nothing_else():
+    assert dir(otf) == sorted(otf.__all__)
+    assert all(hasattr(otf, name) for name in dir(otf))
+    private = {"numpy", "entropic", "sparse", "divergence", "monge", "annotations"}
+    assert not private & set(dir(otf))
+    assert [name for name in dir(otf) if name.startswith("_")] == ["__version__"]

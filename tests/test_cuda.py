@@ -379,7 +379,7 @@ def test_losses_take_arrays_of_one_place(cuda):
     ):
         with pytest.raises(TypeError, match="lives in"):
             call()
-    with pytest.raises(ValueError, match="threads is for host arrays; x lives in cuda:0"):
+    with pytest.raises(ValueError, match="threads is for host arrays; Tx lives in cuda:0"):
         otf.monge_gap(u, u, threads=2)
 
 

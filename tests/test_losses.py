@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
+import multiprocessing
+import pickle
+import time
 import warnings
 
 import numpy as np
@@ -385,6 +390,171 @@ def test_a_result_or_potentials_start_the_next_call():
     d = otf.sinkhorn_divergence(x, y, reg=0.05)
     for init in (d, d.potentials):
         assert otf.sinkhorn_divergence(x, y + 1e-3, reg=0.05, init=init).n_iter < d.n_iter
+
+
+def test_a_term_solved_to_another_tol_is_judged_by_the_tol_asked_for():
+    x, y = pair(50, 2)
+    warm = otf.WarmStart()
+    hard = {"reg": 1e-3, "tol": 1e-12, "max_iter": 20, "on_fail": "ignore"}
+    first = otf.monge_gap(x, y, init=warm, **hard)
+    assert not first.converged
+    tol = 2 * first.marginal_error
+    again = otf.monge_gap(x, y, init=warm, reg=1e-3, tol=tol)
+    assert warm.solves == 1
+    assert again.converged
+    assert again.tol == tol
+
+
+# ---- options that all solvers share -----------------------------------------------------------
+
+LOSSES = {
+    "sinkhorn_divergence": (otf.sinkhorn_divergence, ["xy", "xx", "yy"]),
+    "monge_gap": (lambda *z, **o: otf.monge_gap(*z, debias=True, **o), ["gap", "gap Tx", "gap x"]),
+}
+losses = pytest.mark.parametrize(("loss", "terms"), LOSSES.values(), ids=LOSSES)
+
+
+@losses
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_point_cloud_gives_points_and_cost(loss, terms, cost):
+    x, y = pair(30, 3)
+    cloud = otf.PointCloud(x, y, **spec(cost))
+    want = loss(x, y, reg=0.2, **spec(cost))
+    for _ in range(2):  # the cloud is used again as it is
+        got = loss(cloud, reg=0.2)
+        assert got.value == want.value
+        np.testing.assert_array_equal(got.gradient_x, want.gradient_x)
+    assert "handle" in vars(cloud if loss is otf.sinkhorn_divergence else cloud.swapped)
+    for extra in ({"cost": "euclidean"}, {"p": 2.0}, {"cost": "power", "p": 1.5}):
+        with pytest.raises(TypeError, match=r"x is a PointCloud, which has (y|Tx), cost and p"):
+            loss(cloud, reg=0.2, **extra)
+    with pytest.raises(TypeError, match="x is a PointCloud"):
+        loss(cloud, y, reg=0.2)
+    with pytest.raises(TypeError, match=r"(y|Tx) must be a real array; got None"):
+        loss(x, reg=0.2)
+    with pytest.raises(ValueError, match="the largest coordinate of x and y"):
+        loss(otf.PointCloud(1e151 * x, y, "euclidean"), reg=0.2)
+
+
+def test_a_point_cloud_with_weights():
+    x, y = clouds(30, 20, 2)
+    a, b = (np.random.default_rng(1).dirichlet(np.ones(k)) for k in (30, 20))
+    cloud = otf.PointCloud(x, y, "euclidean")
+    want = otf.sinkhorn_divergence(x, y, a, b, reg=0.2, cost="euclidean")
+    for got in (
+        otf.sinkhorn_divergence(cloud, None, a, b, reg=0.2),
+        otf.sinkhorn_divergence(cloud, a=a, b=b, reg=0.2),
+    ):
+        assert got.value == want.value
+
+
+@losses
+def test_the_callback_sees_every_pass_of_every_term(loss, terms):
+    x, y = pair(40, 2)
+    seen = []
+    r = loss(x, y, reg=0.05, callback=seen.append)
+    assert [term for term, _ in itertools.groupby(v["term"] for v in seen)] == terms
+    assert set(seen[0]) == {"n_iter", "reg", "error", "dual_value", "elapsed", "term"}
+    last = {v["term"]: v for v in seen}
+    assert sum(v["n_iter"] for v in last.values()) == r.n_iter
+    assert max(v["error"] for v in last.values()) == r.marginal_error
+
+    class Stop(Exception):
+        pass
+
+    def stop(record):
+        if record["term"] == terms[1]:
+            raise Stop
+
+    with pytest.raises(Stop):
+        loss(x, y, reg=0.05, callback=stop)
+    assert loss(x, y, reg=0.05).value == r.value
+    with pytest.raises(TypeError, match="callback must be callable"):
+        loss(x, y, reg=0.05, callback=3)
+
+
+@losses
+def test_the_time_limit_is_that_of_all_terms(loss, terms):
+    x, y = pair(40, 2)
+    hard = {"reg": 1e-4, "tol": 1e-15, "on_fail": "ignore", "max_iter": 10**6}
+
+    def slow(record):
+        time.sleep(0.02)
+
+    start = time.monotonic()
+    r = loss(x, y, time_limit=0.2, callback=slow, **hard)
+    assert time.monotonic() - start < 2
+    assert r.status is otf.Status.TIME_LIMIT
+    assert not r.converged
+    assert "raise time_limit, tol or reg" in r.message
+    assert np.isfinite(r.gradient_x).all()
+    with pytest.raises(ValueError, match="time_limit must be a finite real number > 0"):
+        loss(x, y, reg=0.1, time_limit=0)
+    assert loss(x, y, reg=0.1, time_limit=60).value == loss(x, y, reg=0.1).value
+
+
+@losses
+def test_status_and_message(loss, terms):
+    x, y = pair(40, 2)
+    r = loss(x, y, reg=0.1, tol=1e-6)
+    assert r.converged
+    assert r.status is otf.Status.CONVERGED
+    assert r.message.endswith("(tol 1e-06)")
+    assert (r.reg, r.tol) == (0.1, 1e-6)
+    r = loss(x, y, reg=1e-3, tol=1e-12, max_iter=3, on_fail="ignore")
+    assert r.status is otf.Status.MAX_ITER
+    assert r.message.endswith("above tol 1e-12 (max_iter): raise max_iter, tol or reg")
+    with pytest.raises(ValueError, match="max_iter must be an integer >= 1; got 0"):
+        loss(x, y, reg=0.1, max_iter=0)
+
+
+def test_a_warning_names_the_line_of_the_caller():
+    x, y = pair(40, 2)
+    for call in (otf.monge_gap, otf.sinkhorn_divergence):
+        with pytest.warns(otf.ConvergenceWarning) as caught:
+            call(x, y, reg=1e-3, tol=1e-12, max_iter=3)
+        assert [w.filename for w in caught] == [__file__]
+
+
+# ---- copies -----------------------------------------------------------------------------------
+
+
+def same(got, want):
+    assert repr(got) == repr(want)
+    assert got.value == want.value
+    np.testing.assert_array_equal(got.gradient_x, want.gradient_x)
+    np.testing.assert_array_equal(got.gradient, want.gradient)
+    for u, v in zip(got.potentials, want.potentials, strict=True):
+        np.testing.assert_array_equal(u, v)
+
+
+def test_results_go_through_processes():
+    x, y = pair(30, 2)
+    want = {k: loss(x, y, reg=0.2) for k, (loss, _) in LOSSES.items()}
+    options = {"reg": 0.2, "debias": True}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        same(pool.apply(otf.monge_gap, (x, y), options), want["monge_gap"])
+        got = pool.apply(otf.sinkhorn_divergence, (otf.PointCloud(x, y),), {"reg": 0.2})
+        same(got, want["sinkhorn_divergence"])
+    joblib = pytest.importorskip("joblib")
+    found = joblib.Parallel(n_jobs=2)(
+        joblib.delayed(otf.monge_gap)(x, y, **options) for _ in range(2)
+    )
+    for got in found:
+        same(got, want["monge_gap"])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_warm_starts_are_copied_and_pickled(copied):
+    x, y = pair(40, 2)
+    warm = otf.WarmStart()
+    otf.sinkhorn_divergence(x, y, reg=0.1, init=warm)
+    twin = copied(warm)
+    assert repr(twin) == repr(warm)
+    one, two = (otf.sinkhorn_divergence(x, 1.01 * y, reg=0.1, init=w) for w in (warm, twin))
+    same(two, one)
+    assert repr(twin) == repr(warm)
+    assert twin.solves == 5  # the term of x is not solved again
 
 
 # ---- bad input --------------------------------------------------------------------------------
