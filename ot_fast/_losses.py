@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from . import _validate
 from ._arrays import dtype_of, place_of
 from ._costs import cost_of
-from ._errors import Status
 from ._geometry import PointCloud, Points, points_of
 from ._options import Callback, Options
 from ._problem import Problem
+from ._results.base import checked_status, describe
 
 Vector = NDArray[np.float64]
 
@@ -29,11 +29,6 @@ FARTHEST = 1e150  # of coordinates: float64 holds the squares of this and of its
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
 FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
 STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
-ADVICE = {
-    Status.MAX_ITER: "raise max_iter, tol or reg",
-    Status.TIME_LIMIT: "raise time_limit, tol or reg",
-    Status.STALLED: "progress has stopped; raise tol or reg",
-}
 FEW_DIGITS = 1e-4  # tol from which on Sinkhorn ends before Newton or a kernel has paid
 
 
@@ -260,16 +255,9 @@ class Loss:
         self.marginal_error = worst.error
         self.converged = worst.error <= tol
         self.n_iter = sum(t.n_iter for t in terms.values())
-        status = Status.CONVERGED if self.converged else Status(worst.status)
-        if status is Status.CONVERGED and not self.converged:
-            status = Status.STALLED
-        self.status = status
+        self.status = checked_status(worst.status, self.converged)
         text = f"{self._name}: error {worst.error:.2e} after {worst.n_iter} passes"
-        self.message = (
-            f"{text} (tol {tol:g})"
-            if self.converged
-            else f"{text}, above tol {tol:g} ({status}): {ADVICE[status]}"
-        )
+        self.message = describe(text, tol, self.status)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}

@@ -23,6 +23,21 @@ ADVICE = {
 }
 
 
+def checked_status(status: str, converged: bool) -> Status:
+    """The status of a solver, where the error of what is returned decides on convergence."""
+    if converged:
+        return Status.CONVERGED
+    found = Status(status)
+    return Status.STALLED if found is Status.CONVERGED else found
+
+
+def describe(text: str, tol: float, status: Status, advice: str = "") -> str:
+    """What was reached, and what to try where it is not enough."""
+    if status is Status.CONVERGED:
+        return f"{text} (tol {tol:g})"
+    return f"{text}, above tol {tol:g} ({status}): {advice or ADVICE[status]}"
+
+
 @dataclass(frozen=True)
 class Solve:
     """How a solve went: what a solver says besides the potentials and the plan."""
@@ -60,10 +75,7 @@ class Result:
         self.history = history
         self.marginal_error = error if math.isfinite(error) else math.inf
         self.converged = self.marginal_error <= self.tol
-        status = Status.CONVERGED if self.converged else Status(solve.status)
-        if status is Status.CONVERGED and not self.converged:
-            status = Status.STALLED
-        self.status = status
+        self.status = checked_status(solve.status, self.converged)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}
@@ -163,10 +175,6 @@ class Result:
     def _describe(self, advice: str = "") -> str:
         """How the solve ended, and what to try where it did not converge."""
         text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
-        if self.converged:
-            return f"{text} (tol {self.tol:g})"
-        if not advice:
-            advice = ADVICE[self.status]
-            if self.status is Status.STALLED and self._problem.single:
-                advice += ", or pass float64 costs"
-        return f"{text}, above tol {self.tol:g} ({self.status}): {advice}"
+        if not advice and self.status is Status.STALLED and self._problem.single:
+            advice = f"{ADVICE[self.status]}, or pass float64 costs"
+        return describe(text, self.tol, self.status, advice)
