@@ -320,7 +320,7 @@ TEST_CASE("a solver stops where it is told to") {
       Vector f(size(p.n)), g(size(p.m));
       const Outcome out = run_sparse(k, be, problem, {.limits = limits}, monitor, {f.data(), g.data()});
       CHECK(out.status == Status::max_iter);
-      CHECK(out.n_iter <= most);
+      CHECK(out.n_iter <= most + 3);  // to a plan with the marginals of what was reached
       CHECK(last <= out.n_iter);
     }
   }
@@ -361,21 +361,21 @@ TEST_CASE("the loop of a solver does not allocate") {
   }
 }
 
-// Candidate entries come anew with every pass over C. What is done with them between two passes, Newton steps and
-// their conjugate gradients, allocates nothing of its own.
+// A pass over C brings new candidate entries, and what is made for them. Newton steps and their conjugate gradients,
+// of which there are many between two passes, allocate nothing of their own.
 TEST_CASE("a sparse solver allocates by passes") {
   const Instance<double> p({.n = 130, .m = 65, .reg = 0.05});
-  for (const index k : {0, 4}) {
-    CAPTURE(k);
-    for (const index most : {5, 10, 20, 40, 80}) {
+  for (const index k : {0, 4})
+    for (const index most : {5, 20, 80}) {
+      CAPTURE(k);
+      CAPTURE(most);
       index passes;
       const long made =
           allocated(p, most, passes, [&](auto& be, const Problem& q, const Limits& limits, Potentials at) {
             return run_sparse(k, be, q, {.limits = limits}, {}, at);
           });
-      MESSAGE(k, " ", most, " ", passes, " ", made);
+      CHECK(made <= 20 * passes);
     }
-  }
 }
 
 TEST_CASE("an interrupt leaves the backend fit for use") {
