@@ -1,4 +1,4 @@
-"""Every example in a docstring or in the README runs and gives what it shows."""
+"""Examples in docstrings and in Markdown run; links and paths in Markdown name what exists."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import inspect
 import io
 import pathlib
 import re
+import warnings
 
 import numpy as np
 import pytest
 
 import ot_fast as otf
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "csrc/README.md"]
+PAGES += [ROOT / "benchmarks/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PUBLIC = {name: getattr(otf, name) for name in otf.__all__}
 
 
@@ -64,15 +68,104 @@ def test_sinkhorn_documents_its_parameters(name):
     assert re.search(rf"^\s*\w*,?\s*{name}\b.*:", inspect.getdoc(otf.sinkhorn), re.MULTILINE)
 
 
-def readme_blocks():
-    return re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+# ---------------------------------------------------------------------------- Markdown
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+FOLDERS = ("csrc", "ot_fast", "tests", "benchmarks", "scripts", "examples")
+FILES = {p.name for top in FOLDERS for p in (ROOT / top).rglob("*.*")}
+FILES |= {p.name for p in ROOT.iterdir()}
+PEERS = ("ott", "geomloss", "torch", "jax")  # not in the test extra
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+PATH = re.compile(r"[\w.*-]+(/[\w.*-]+)*(/|\.\w+)|(csrc|ot_fast|tests|docs)(/[\w.*-]+)+")
+PLACEHOLDER = re.compile(r"NAME|FAMILY")  # csrc/NAME/backend.hpp
 
 
-def test_readme_code_runs(tmp_path, monkeypatch):
-    blocks = readme_blocks()
-    assert blocks
+def blocks(text):
+    """The Python code of a page."""
+    return [code for language, code in FENCE.findall(text) if language == "python"]
+
+
+def anchors(text):
+    """The anchors that headings get on a site: lower case, no punctuation, hyphens for spaces."""
+    titles = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(text, folder):
+    """Relative links of a page in `folder` whose file, or whose heading in it, does not exist."""
+    for target in LINK.findall(FENCE.sub("", text)):
+        name, _, anchor = target.partition("#")
+        if re.match(r"\w+:", target):
+            continue
+        file = folder / name
+        if not file.exists():
+            yield target
+        elif anchor:
+            text_there = file.read_text("utf-8") if name else text
+            if anchor not in anchors(text_there):
+                yield target
+
+
+def broken_paths(text, folder):
+    """Paths in code font that are no file: of the page's folder, the root, or csrc for includes."""
+    for span in SPAN.findall(FENCE.sub("", text)):
+        if "/" in span:
+            named, bases = PATH.fullmatch(span), (folder, ROOT, ROOT / "csrc")
+            found = named and any(next(base.glob(span), None) for base in bases)
+        else:
+            named = re.fullmatch(r"[\w-]+\.(hpp|cpp|cu|cuh|py|sh)", span)
+            found = span in FILES
+        if named and not found and not PLACEHOLDER.search(span):
+            yield span
+
+
+@pages
+def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    code = blocks(page.read_text("utf-8"))
+    for peer in PEERS:
+        if any(
+            re.search(rf"^(import|from) {peer}\b|ot_fast\.{peer} as", c, re.MULTILINE) for c in code
+        ):
+            pytest.importorskip(peer)
     monkeypatch.chdir(tmp_path)  # some blocks save figures
-    names = {"__name__": "readme"}
-    for block in blocks:  # in one namespace, as a reader would type them
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(block, "README.md", "exec"), names)
+    names = {"__name__": "page"}
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        if page.name.startswith("from-"):  # warnings of other packages
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", otf.ConvergenceWarning)
+        for block in code:  # in one namespace, as a reader would type them
+            exec(compile(block, page.name, "exec"), names)
+
+
+@pages
+def test_links_and_paths_exist(page):
+    text = page.read_text("utf-8")
+    assert not list(broken_links(text, page.parent))
+    assert not list(broken_paths(text, page.parent))
+
+
+def test_broken_links_and_paths_are_found():
+    text = """# A b
+[x](README.md) [y](#a-b) [z](README.md#nothing) [w](no.md) `csrc/no.hpp` `no.py` `csrc/no/`
+`setup.py` `csrc/*/*.hpp` `core/types.hpp` `csrc/NAME/x.hpp` `a/b = c` `a/M` `r.plan`
+```
+`no/file.hpp`
+```
+"""
+    assert list(broken_links(text, ROOT)) == ["README.md#nothing", "no.md"]
+    assert list(broken_paths(text, ROOT)) == ["csrc/no.hpp", "no.py", "csrc/no/"]
+
+
+def test_every_page_of_the_documentation_is_listed():
+    listed = LINK.findall((ROOT / "docs/README.md").read_text("utf-8"))
+    assert {p.name for p in (ROOT / "docs").glob("*.md")} - {"README.md"} <= set(listed)
+
+
+def test_readme_is_short():
+    text = README.read_text("utf-8")
+    assert len(text.split()) < 900
+    assert len(re.findall(r"^!\[", text, re.MULTILINE)) == 1
+    assert len(re.findall(r"^\|[-|]+\|$", text, re.MULTILINE)) == 1
+    assert "import ot_fast" in "".join(blocks(text))
