@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from typing import Any
 
 if importlib.util.find_spec("ot_fast._core") is None:
@@ -27,12 +29,14 @@ def cuda() -> Any:
 
 
 def _cuda_reason(error: ImportError) -> str:
-    if importlib.util.find_spec("ot_fast._cuda") is None:
+    if importlib.util.find_spec("ot_fast._cuda") is not None:
+        return f"ot_fast._cuda does not load: {error}"
+    if os.environ.get("CUDACXX") or shutil.which("nvcc"):
         return (
-            "this build has no CUDA module (it is built where nvcc is found, unless "
-            "SKBUILD_CMAKE_DEFINE=OT_FAST_CUDA=OFF)"
+            "this build has no CUDA module, although nvcc is here; reinstall with "
+            "SKBUILD_CMAKE_DEFINE=OT_FAST_CUDA=ON"
         )
-    return f"ot_fast._cuda does not load: {error}"
+    return "this build has no CUDA module; install nvcc >= 12.8 and reinstall"
 
 
 def _cuda_info() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import _feasible, _validate
 from ._arrays import to_numpy
 from ._errors import Status
-from ._geometry import DenseCost, PointCloud, as_geometry
+from ._geometry import DenseCost, PointCloud, as_geometry, points_of
 from ._options import SNS, Callback, Options, Scaling
 from ._problem import LARGEST_REG, History, Problem
 from ._results import OTResult, Plan, Solve
@@ -338,19 +338,14 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     geometry = result.geometry
     if not isinstance(geometry, PointCloud):
         raise TypeError(f"entropic_map needs the result of a PointCloud; got {geometry!r}")
-    p = geometry.p if geometry.cost == "power" else None
-    target = PointCloud(x_new, geometry.y, geometry.cost, p=p)
+    target = PointCloud.of(*points_of((x_new, geometry.y), ("x_new", "y")), geometry.law)
     place = geometry.place
     V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
     if len(V) != geometry.shape[1]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
-    problem = result._problem
-    reg = math.ldexp(problem.reg, -target.exponent)
-    h = result._plan.h
-    phi = problem.core.softmin(target.handle, reg, h, problem.where)
-    ones = np.ones(target.shape[0])
+    p = replace(result._problem, geometry=target, a=np.ones(target.shape[0]))
+    plan = p.core_plan(p.a, p.softmin(result._plan.psi), result._plan.h)
     W = np.ascontiguousarray(V.reshape(len(V), -1).T, np.float64)
-    plan = problem.core.Plan(target.handle, ones, reg, phi, h)
-    out = problem.core.apply_plan(plan, W, False, problem.where).T
+    out = p.core.apply_plan(plan, W, False, p.where).T
     out = np.ascontiguousarray(out).reshape(target.shape[0], *V.shape[1:])
     return place.put(out)  # type: ignore[no-any-return]
