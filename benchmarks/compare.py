@@ -9,7 +9,6 @@ by bit. Peers do not run.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import statistics
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import cases, monge, report, sparse
+from . import cases, machine, monge, report, sparse
 from .cases import Case
 
 Row = dict[str, Any]
@@ -222,8 +221,8 @@ def main(argv: list[str] | None = None) -> list[Row]:
     print(report.table(names, [line(row) for row in rows]))
     print(f"\n{summary(rows)}")
     if args.out:
-        result = {"machine": report.machine(args.threads), "load_average": load, "rows": rows}
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        result = {"machine": machine.describe(args.threads), "load_average": load, "rows": rows}
+        report.write(result, args.out)
     return rows
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import math
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 import ot_fast as otf
 
-from . import report
+from . import machine, report
 
 Row = dict[str, Any]
 SIZES = (256, 1024, 4096)
@@ -266,6 +265,5 @@ def run(args: argparse.Namespace) -> None:
             flush=True,
         )
         rows.append(r)
-    args.out.mkdir(parents=True, exist_ok=True)
-    result = {"suite": "monge", "machine": report.machine(args.threads), "rows": rows}
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"suite": "monge", "machine": machine.describe(args.threads), "rows": rows}
+    report.write(result, out)

@@ -154,7 +154,7 @@ def _on_device(case: Case) -> tuple[Any, ...]:
 
 
 @cache
-def _ott_compiled(lse_mode: bool, max_iter: int, plan: bool) -> Callable[..., Any]:
+def ott_compiled(lse_mode: bool, max_iter: int, plan: bool) -> Callable[..., Any]:
     import jax
     from ott.geometry import geometry, pointcloud
     from ott.problems.linear import linear_problem
@@ -178,7 +178,7 @@ def ott(lse_mode: bool) -> Callable[[Any, Case, Options], Answer]:
         import jax
 
         *parts, a, b = data
-        run = _ott_compiled(lse_mode, o.max_iter, o.plan)
+        run = ott_compiled(lse_mode, o.max_iter, o.plan)
         n_iter, f, g, plan = jax.block_until_ready(run(tuple(parts), a, b, case.reg, o.setting))
         f = np.asarray(f) - case.reg * np.log(case.a)
         g = np.asarray(g) - case.reg * np.log(case.b)

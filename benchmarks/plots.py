@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from ot_fast._plot.style import BAND, STYLE, scientific
 
-from . import report
+from . import report, tables
 from .peers import PEERS
 
 Row = dict[str, Any]
@@ -205,7 +205,7 @@ def time_of_iteration(result: Row) -> Figure | None:
     for solver in STYLES:
         mine = sorted((r for r in rows if r["solver"] == solver), key=lambda r: r["n"])
         if mine:
-            share = [report.floor(r, result["limits"])[0] / report.median(r) for r in mine]
+            share = [tables.floor(r, result["limits"])[0] / report.median(r) for r in mine]
             axes[1].plot([r["n"] for r in mine], share, label=_name(solver), **STYLES[solver])
     axes[1].axhline(1.0, color="black", lw=0.8)
     axes[1].set_title("Share of the method's limit", loc="left")

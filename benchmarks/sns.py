@@ -8,13 +8,12 @@ experiment is run with the paper's density, then with these.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from functools import partial
 
 import ot_fast as otf
 
-from . import cases, report
+from . import cases, machine, report
 
 REG = cases.SMALL_REG
 TOL = 1e-12
@@ -54,6 +53,5 @@ def run(args: argparse.Namespace) -> None:
             row |= {"passes": r.n_iter, "newton": steps_done, "seconds": took}
             row |= {"error": r.marginal_error, "status": str(r.status), "paper": paper}
             rows.append(row)
-    args.out.mkdir(parents=True, exist_ok=True)
-    result = {"suite": "sns", "machine": report.machine(args.threads), "rows": rows}
-    (args.out / "sns.json").write_text(json.dumps(result, indent=1) + "\n")
+    result = {"suite": "sns", "machine": machine.describe(args.threads), "rows": rows}
+    report.write(result, args.out / "sns.json")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import statistics
 import time
 import warnings
@@ -20,7 +19,7 @@ import numpy as np
 
 import ot_fast as otf
 
-from . import cases, report
+from . import cases, machine, report
 
 REG = 0.1
 
@@ -144,6 +143,10 @@ def run(args: argparse.Namespace) -> None:
         for case, k, axis in problems((200, 500) if args.quick else (200, 500, 1000)):
             peers = {} if axis == 1 else constrained if k else quadratic
             rows += measured(case, k, axis, {"ot_fast": ours} | peers, args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    result = {"suite": "sparse", "reg": REG, "machine": report.machine(args.threads), "rows": rows}
-    (args.out / "sparse.json").write_text(json.dumps(result, indent=1) + "\n")
+    result = {
+        "suite": "sparse",
+        "reg": REG,
+        "machine": machine.describe(args.threads),
+        "rows": rows,
+    }
+    report.write(result, args.out / "sparse.json")

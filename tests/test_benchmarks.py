@@ -63,43 +63,43 @@ def test_a_build_compared_with_itself(monkeypatch, tmp_path, capsys):
 def test_sparse_plans_beside_the_cpu(gpu, args):
     cases = sys.modules["benchmarks.cases"]
     problems = [(cases.gauss(40, 0.1), 0), (cases.routing(64, 16), 1)]
-    rows = gpu.sparse_rows(args, iter(problems), ("cpu",))
+    rows = gpu.sparse.beside(args, iter(problems), ("cpu",))
     assert [(r["case"], r["max_nz"]) for r in rows] == [
-        (name, k) for name in ("gauss2d-40", "routing-64x16") for k in gpu.MAX_NZ
+        (name, k) for name in ("gauss2d-40", "routing-64x16") for k in gpu.sparse.MAX_NZ
     ]
     for row in rows:
         assert row["error"] < 1e-9
         assert row["gap"] > -1e-9 * abs(row["value"])
         assert row["max_nz"] is None or row["cardinality"] <= row["max_nz"]
         assert len(row["seconds"]) == 2
-    text = gpu.sparse_table(rows)
+    text = gpu.sparse.table(rows, {})
     assert len(text.splitlines()) == len(rows)
     assert all(row["ratio"] == 1 for row in rows)
     args.until = 0.0
-    assert gpu.sparse_rows(args, iter(problems), ("cpu",)) == []
+    assert gpu.sparse.beside(args, iter(problems), ("cpu",)) == []
     assert not args.complete
 
 
 def test_a_wrong_plan_shows(gpu):
     cases = sys.modules["benchmarks.cases"]
     case = cases.gauss(40, 0.1)
-    r = gpu.sparse_plan(gpu.Device(case, "float64", "cpu"), 4, 0, 1)
+    r = gpu.sparse.solve(gpu.device.Device(case, "float64", "cpu"), 4, 0, 1)
 
     class Wrong:
         plan, dual_value = r.plan * 1.5, r.dual_value
 
-    assert gpu.sparse_figures(case, 0, Wrong)["error"] == pytest.approx(0.5)
+    assert gpu.sparse.figures(case, 0, Wrong)["error"] == pytest.approx(0.5)
 
 
 def test_gradients_beside_the_cpu(gpu, args):
     pytest.importorskip("torch", reason="the torch extra is not installed")
     cases = sys.modules["benchmarks.cases"]
-    rows = gpu.gradient_rows(args, iter([cases.gauss(30, 0.05, dense=False)]), ("cpu",))
+    rows = gpu.gradients.beside(args, iter([cases.gauss(30, 0.05, dense=False)]), ("cpu",))
     assert [r["loss"] for r in rows] == ["entropic_cost", "monge_gap"]
     for row in rows:
         assert row["value_away"] == row["gradient_away"] == 0
         assert row["value"] > 0
-    assert len(gpu.gradient_table(rows).splitlines()) == 2
+    assert len(gpu.gradients.table(rows, {}).splitlines()) == 2
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -110,11 +110,13 @@ def test_solves_on_the_emulated_device(gpu, args, monkeypatch, dense):
     install_torch(monkeypatch)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(
-        gpu.Device, "put", lambda self, v: torch.as_tensor(v, dtype=getattr(torch, self.dtype))
+        gpu.device.Device,
+        "put",
+        lambda self, v: torch.as_tensor(v, dtype=getattr(torch, self.dtype)),
     )
     args.solvers = "ot_fast"
     case = sys.modules["benchmarks.cases"].gauss(60, 0.05, dense=dense)
-    rows = gpu.one_problem(args, lambda: case)
+    rows = gpu.solves.one_problem(args, lambda: case)
     assert [(r["solver"], r["dtype"]) for r in rows] == [
         (name, dtype) for dtype in ("float64", "float32") for name in ("ot_fast", "ot_fast log")
     ]
@@ -122,12 +124,12 @@ def test_solves_on_the_emulated_device(gpu, args, monkeypatch, dense):
         assert row["status"] == "ok"
         assert row["error"] <= row["tol"] * 1.001
         assert len(row["seconds"]) == 2
-    assert len(gpu.table(rows).splitlines()) == 4
-    monkeypatch.setattr(gpu, "SIZES", (50,))
-    rows = gpu.passes(args)
+    assert len(gpu.solves.table(rows, {}).splitlines()) == 4
+    monkeypatch.setattr(gpu.passes, "SIZES", (50,))
+    rows = gpu.passes.measure(args)
     assert len(rows) == 4 * 2 * 2 * 2
     limits = {"copy_GBps": 3000.0, "exp_f64_G": 100.0, "exp_f32_G": 1000.0}
-    assert len(gpu.pass_table(rows, limits).splitlines()) == len(rows)
+    assert len(gpu.passes.table(rows, limits).splitlines()) == len(rows)
 
 
 def test_the_small_run_on_the_emulated_device(monkeypatch):
@@ -146,14 +148,14 @@ def test_every_part_is_written_as_it_is_done(gpu, args, monkeypatch):
     """A run that is cut leaves the parts before: here the last fails."""
     limits = {"copy_GBps": 3000.0, "exp_f64_G": 100.0, "exp_f32_G": 1000.0}
     one = {"n": 5000, "d": 0, "dtype": "float64", "exps": "float64", "keep": 0.0, "seconds": 1e-3}
-    monkeypatch.setattr(gpu, "passes", lambda args: [one])
-    monkeypatch.setattr(gpu, "solves", lambda args: [])
-    monkeypatch.setattr(gpu, "sparse_problems", lambda quick: iter(()))
+    monkeypatch.setattr(gpu.passes, "measure", lambda args: [one])
+    monkeypatch.setattr(gpu.solves, "measure", lambda args: [])
+    monkeypatch.setattr(gpu.sparse, "problems", lambda quick: iter(()))
 
-    def fail(args, problems):
+    def fail(args):
         raise MemoryError
 
-    monkeypatch.setattr(gpu, "gradient_rows", fail)
+    monkeypatch.setattr(gpu.gradients, "measure", fail)
     text = []
     with pytest.raises(MemoryError):
         gpu.measure(args, {"suite": "gpu", "limits": limits}, text)
