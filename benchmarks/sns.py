@@ -31,14 +31,13 @@ def run(args: argparse.Namespace) -> None:
     for build, steps, kept, total, newton, seconds, sinkhorn, denser in PUBLISHED:
         case = build()
         for density in (kept, *denser, None):
-            method, options = "newton", {}
+            method: otf.SNS | str = "newton"
             if density is not None:
-                method = "sns"
-                options = {"sns_steps": steps, "sns_density": density / len(case.C)}
+                method = otf.SNS(steps=steps, density=density / len(case.C))
             start = time.perf_counter()
             r = otf.sinkhorn(
                 case.a, case.b, case.C, case.reg, method=method, tol=args.tol or TOL,
-                threads=args.threads, on_fail="ignore", time_limit=60, **options,
+                threads=args.threads, on_fail="ignore", time_limit=60,
             )  # fmt: skip
             took = time.perf_counter() - start
             steps_done = int(r.message.split(" Sinkhorn and ")[1].split()[0]) if density else 0
@@ -46,10 +45,15 @@ def run(args: argparse.Namespace) -> None:
             paper = f"{total} ({newton}), {seconds} s; Sinkhorn {sinkhorn:,}"
             paper = paper if density == kept else ""
             print(
-                f"{case.name:16} {method:8} {density or '-':>10} {count:10d} {steps_done or '-':>7}"
-                f" {took:8.3f} {r.marginal_error:9.1e}  {paper}"
+                f"{case.name:16} {r.method:8} {density or '-':>10} {count:10d} "
+                f"{steps_done or '-':>7} {took:8.3f} {r.marginal_error:9.1e}  {paper}"
             )
-            row = {"case": case.name, "method": method, "kept_a_row": density, "iterations": count}
+            row = {
+                "case": case.name,
+                "method": r.method,
+                "kept_a_row": density,
+                "iterations": count,
+            }
             row |= {"passes": r.n_iter, "newton": steps_done, "seconds": took}
             row |= {"error": r.marginal_error, "status": str(r.status), "paper": paper}
             rows.append(row)
