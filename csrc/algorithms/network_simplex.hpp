@@ -1,52 +1,84 @@
-// Network simplex for transport on a list of arcs: min sum cost x, rows sum to a, columns to b.
-// Vertices of the transport polytope are forests, so that the plan has fewer than n + m entries.
+// Network simplex for transport on a list of arcs: min sum of cost x flow, where rows sum to a and columns to b.
 //
-// A spanning tree of strongly feasible bases (Cunningham 1976), first kept as children and siblings;
-// artificial arcs to a root carry what the arcs given cannot.
+// A basis is a spanning tree of the rows, the columns and a root; artificial arcs to the root carry what the arcs given
+// cannot. Bases are kept strongly feasible (Cunningham 1976), which excludes cycling: every tree arc without flow
+// points to the root. Tree arcs carry mass from a row to a column. A vertex of the transport polytope is a forest, with
+// fewer than rows + columns positive entries.
 #pragma once
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 #include "core/array.hpp"
 #include "core/types.hpp"
 
 namespace ot {
 
-class Flow {
+// The two sides of a transport problem; the masses outlive the simplex.
+struct FlowSides {
+  index rows = 0, columns = 0;
+  const double *a = nullptr, *b = nullptr;
+};
+
+struct FlowPlan {
+  Array<double> flow;  // by arc
+  double lack = 0;     // mass that the arcs do not carry
+};
+
+class NetworkSimplex {
  public:
   struct Arc {
     std::int32_t row, col;
     double cost;
   };
-  Array<Arc> arcs;
-  Array<double> x;  // flow by arc
-  double lack = 0;  // mass that the arcs cannot carry
-  index pivots = 0;
+  // Nodes are the rows, then the columns, then the root. 64 bytes, one line of the cache.
+  struct Node {
+    double flow = 0;  // of the arc to the parent
+    double potential = 0;
+    index parent = -1;               // -1: not in the tree, as a node without mass
+    index arc = -1;                  // to the parent; -1: artificial
+    index child = -1;                // the first; the others are its siblings
+    index next = -1, previous = -1;  // siblings
+    index depth = -1;
+  };
+  struct ForestArc {
+    index arc;
+    double flow;
+  };
 
-  Flow(index n, index m, const double* a, const double* b) : n_(n), nodes_(n + m + 1), root_(n + m), a_(a), b_(b) {}
+  Array<Arc> arcs;  // costs may change between calls of solve()
 
-  // The first tree, from a plan by arcs that is nearly one: its largest entries first, each fills its
+  NetworkSimplex(const FlowSides& sides, Array<Arc> of)
+      : arcs(std::move(of)), sides_(sides), n_(sides.rows), root_(sides.rows + sides.columns) {}
+
+  // The tree, read only.
+  index root() const { return root_; }
+  index nodes() const { return root_ + 1; }
+  index column(index j) const { return n_ + j; }
+  bool is_row(index v) const { return v < n_; }
+  const Node& node(index v) const { return tree_[v]; }
+  const FlowSides& sides() const { return sides_; }
+
+  // A first tree from `guess`, a plan by arcs that nearly has the marginals. Its largest entries first, each fills its
   // row or its column, which then hangs below the other. What is left hangs on the root.
   void start(const Array<double>& guess) {
-    tree_.assign(nodes_, {});
-    for (index v = 0; v < root_; ++v) tree_[v].flow = v < n_ ? a_[v] : b_[v - n_];
-    // As integers, a float32 and the arc. What fills a column alone needs no order.
-    Array<std::uint64_t> order;
-    index whole = 0;
+    clear_tree();
+    for (index v = 0; v < root_; ++v) tree_[v].flow = mass(v);
+    Array<std::uint64_t> keys;  // the bits of the entry as float32, then those of the arc: they sort as integers
+    index whole = 0;            // entries that fill their column alone come first, in any order
     for (index e = 0; e < guess.size(); ++e) {
       if (!(guess[e] > 0)) continue;
       const auto flow = std::bit_cast<std::uint32_t>(static_cast<float>(guess[e]));
-      order.push_back((std::uint64_t{flow} << 32) | ~static_cast<std::uint32_t>(e));
-      if (guess[e] > (1 - 1e-9) * b_[arcs[e].col]) std::swap(order.back(), order[whole++]);
+      keys.push_back((std::uint64_t{flow} << 32) | ~static_cast<std::uint32_t>(e));
+      if (guess[e] > (1 - 1e-9) * sides_.b[arcs[e].col]) std::swap(keys.back(), keys[whole++]);
     }
-    std::sort(order.begin() + static_cast<std::ptrdiff_t>(whole), order.end(), std::greater<>());
-    for (const std::uint64_t key : order) {
+    std::sort(keys.begin() + static_cast<std::ptrdiff_t>(whole), keys.end(), std::greater<>());
+    for (const std::uint64_t key : keys) {
       const index e = ~static_cast<std::uint32_t>(key);
-      index up = arcs[e].row,
-            down = n_ + arcs[e].col;  // a tie leaves the row: zero flow must point to the root
+      index up = arcs[e].row, down = n_ + arcs[e].col;  // a tie leaves the row: an arc without flow points to the root
       if (tree_[up].parent >= 0 || tree_[down].parent >= 0 || !(tree_[up].flow > 0 && tree_[down].flow > 0)) continue;
       if (tree_[up].flow < tree_[down].flow) std::swap(up, down);
       tree_[up].flow -= tree_[down].flow;
@@ -54,19 +86,56 @@ class Flow {
       hang(down, up);
     }
     for (index v = 0; v < root_; ++v)
-      if (tree_[v].parent < 0 && (v < n_ ? a_[v] : b_[v - n_]) > 0) hang(v, root_);
+      if (tree_[v].parent < 0 && mass(v) > 0) hang(v, root_);
   }
 
-  // From the tree of the last call, whatever the costs are now; arcs of infinite cost stay out. Where `poll`,
-  // asked now and then, says to stop, the plan is not the cheapest yet.
+  // The tree of a forest of arcs and their flows, which has the marginals.
+  void start_from(const Array<ForestArc>& forest) {
+    Array<index> first(nodes() + 1, 0), arcs_of(2 * forest.size());  // of the forest's arcs, node by node
+    for (const auto& [e, flow] : forest) {
+      ++first[arcs[e].row + 1];
+      ++first[n_ + arcs[e].col + 1];
+    }
+    for (index v = 0; v < nodes(); ++v) first[v + 1] += first[v];
+    auto place = first;
+    for (index r = 0; r < forest.size(); ++r) {
+      arcs_of[place[arcs[forest[r].arc].row]++] = r;
+      arcs_of[place[n_ + arcs[forest[r].arc].col]++] = r;
+    }
+    clear_tree();
+    tree_[root_].depth = 0;
+    for (index top = 0; top < root_; ++top) {
+      if (tree_[top].parent >= 0 || !(mass(top) > 0)) continue;
+      hang(top, root_);
+      tree_[top].depth = 1;
+      stack_.assign(1, top);
+      while (!stack_.empty()) {
+        const index v = stack_.back();
+        stack_.pop_back();
+        for (index q = first[v]; q < first[v + 1]; ++q) {
+          const auto& [e, flow] = forest[arcs_of[q]];
+          const index w = is_row(v) ? n_ + arcs[e].col : static_cast<index>(arcs[e].row);
+          if (tree_[w].parent >= 0) continue;
+          hang(w, v);
+          tree_[w].depth = tree_[v].depth + 1;
+          tree_[w].arc = e;
+          tree_[w].flow = flow;
+          stack_.push_back(w);
+        }
+      }
+    }
+  }
+
+  // Pivots from the tree of the last call until no reduced cost is negative, whatever the costs are now; arcs of
+  // infinite cost stay out. Returns the plan: not the cheapest yet where `poll`, asked now and then, says to stop.
   template <class F>
-  void solve(F poll) {
-    price();
+  FlowPlan solve(F poll) {
+    price_tree();
     const index count = arcs.size();
     const index block = std::max<index>(32, static_cast<index>(std::sqrt(static_cast<double>(count))));
-    const index most = 50 * nodes_ * (1 + count / nodes_);
+    const index most = 50 * nodes() * (1 + count / nodes());
     index next = 0;
-    for (pivots = 0; pivots < most; ++pivots) {
+    for (index pivots = 0; pivots < most; ++pivots) {
       index best = -1, seen = 0;
       double least = -tolerance_;
       while (seen < count) {  // the most negative reduced cost of the first block that has one
@@ -86,47 +155,71 @@ class Flow {
       if (best < 0) break;
       if (!pivot(best, least) || (pivots % 4096 == 4095 && poll())) break;
     }
-    collect();
+    return plan();
   }
 
-  // Dual solution of the last solve(); left alone where the plan falls apart into several trees.
+  // The plan of the tree.
+  FlowPlan plan() const {
+    FlowPlan plan{.flow = Array<double>(arcs.size(), 0)};
+    for (index v = 0; v < root_; ++v) {
+      if (tree_[v].arc >= 0) plan.flow[tree_[v].arc] = tree_[v].flow;
+      else if (is_row(v)) plan.lack += tree_[v].flow;
+    }
+    return plan;
+  }
+
+  // The dual solution of the last solve(); left alone where the plan falls apart into several trees.
   void potentials(double* rows, double* columns) const {
     const index top = tree_[root_].child;
-    if (top < 0 || tree_[top].after >= 0) return;
-    const double big = top < n_ ? tree_[top].potential : -tree_[top].potential;
+    if (top < 0 || tree_[top].next >= 0) return;
+    const double big = is_row(top) ? tree_[top].potential : -tree_[top].potential;
     for (index v = 0; v < root_; ++v)
-      if (tree_[v].parent >= 0) (v < n_ ? rows[v] : columns[v - n_]) = tree_[v].potential - (v < n_ ? big : -big);
+      if (tree_[v].parent >= 0) (is_row(v) ? rows[v] : columns[v - n_]) = tree_[v].potential - (is_row(v) ? big : -big);
   }
 
- protected:
-  // flow and arc: to the parent. One line of the cache.
-  struct Node {
-    double flow = 0, potential = 0;
-    index parent = -1, arc = -1, child = -1, after = -1, before = -1, depth = -1;
-  };
-  void collect() {
-    x.assign(arcs.size(), 0);
-    lack = 0;
-    for (index v = 0; v < root_; ++v) {
-      if (tree_[v].arc >= 0) x[tree_[v].arc] = tree_[v].flow;
-      else if (v < n_) lack += tree_[v].flow;
+  // An arc of the given reduced cost enters the tree, and the last blocking arc of its cycle, from the apex along the
+  // entering arc, leaves it. More on the entering arc means less on the arcs above rows on its row's side, and less on
+  // those above columns on its column's side. False where rounding leaves no arc that blocks.
+  bool pivot(index entering, double reduced) {
+    const index i = arcs[entering].row, j = n_ + arcs[entering].col;
+    const Blocking blocking = find_blocking(i, j);
+    if (blocking.leaving < 0) return false;
+    const double delta = blocking.delta;
+    if (delta > 0) {
+      for (index u = i; u != blocking.apex; u = tree_[u].parent) change_flow(u, is_row(u) ? -delta : delta);
+      for (index v = j; v != blocking.apex; v = tree_[v].parent) change_flow(v, is_row(v) ? delta : -delta);
     }
+    const index top = blocking.on_row_side ? i : j, under = blocking.on_row_side ? j : i;
+    turn(top, under, blocking.leaving, {.arc = entering, .flow = delta});
+    move_subtree(top, top == i ? reduced : -reduced);
+    return true;
   }
+
+ private:
+  struct Blocking {
+    double delta = INFINITY;  // the flow that can enter
+    index leaving = -1;       // the arc above this node leaves
+    index apex = -1;          // where the paths of row and column to the root meet
+    bool on_row_side = true;
+  };
+
+  double mass(index v) const { return is_row(v) ? sides_.a[v] : sides_.b[v - n_]; }
+  void clear_tree() { tree_.assign(nodes(), {}); }
 
   // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.
-  void price() {
+  void price_tree() {
     double top = 0;
     for (const Arc& arc : arcs)
       if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
     tolerance_ = 1e-10 * std::max(top, 1e-300);
-    const double big = (top + 1e-300) * static_cast<double>(nodes_);
+    const double big = (top + 1e-300) * static_cast<double>(nodes());
     tree_[root_].depth = 0;
     stack_.assign(1, root_);
     while (!stack_.empty()) {
       const index v = stack_.back();
       stack_.pop_back();
       const Node& above = tree_[v];
-      for (index w = above.child; w >= 0; w = tree_[w].after) {
+      for (index w = above.child; w >= 0; w = tree_[w].next) {
         Node& node = tree_[w];
         node.depth = above.depth + 1;
         node.potential = v == root_ ? big : arcs[node.arc].cost - above.potential;
@@ -138,99 +231,82 @@ class Flow {
   void hang(index v, index under) {
     Node &node = tree_[v], &above = tree_[under];
     node.parent = under;
-    node.before = -1;
-    node.after = above.child;
-    if (node.after >= 0) tree_[node.after].before = v;
+    node.previous = -1;
+    node.next = above.child;
+    if (node.next >= 0) tree_[node.next].previous = v;
     above.child = v;
   }
   void cut(index v) {
     const Node& node = tree_[v];
-    if (node.before >= 0) tree_[node.before].after = node.after;
-    else tree_[node.parent].child = node.after;
-    if (node.after >= 0) tree_[node.after].before = node.before;
+    if (node.previous >= 0) tree_[node.previous].next = node.next;
+    else tree_[node.parent].child = node.next;
+    if (node.next >= 0) tree_[node.next].previous = node.previous;
   }
 
-  // Every tree arc carries mass from a row: up from a row, down to a column. More on the entering
-  // arc means less on the arc above every row on its row's side, and more above every column
-  // there; on its column's side the arcs above columns lose. (Artificial arcs: the same.)
-  // False where rounding leaves nothing that blocks.
-  bool pivot(index entering, double reduced) {
-    const index i = arcs[entering].row, j = n_ + arcs[entering].col;
+  Blocking find_blocking(index i, index j) const {
+    Blocking found;
     index u = i, v = j;
-    double delta = INFINITY;
-    index leaving = -1;
-    bool on_row_side = true;
-    // Last blocking arc of the cycle, followed from the apex along the entering arc.
-    const auto rows_lose = [&](index w) {
-      if (w < n_ && tree_[w].flow < delta) {
-        delta = tree_[w].flow;
-        leaving = w;
-        on_row_side = true;
-      }
-    };
-    const auto columns_lose = [&](index w) {
-      if (w >= n_ && tree_[w].flow <= delta) {
-        delta = tree_[w].flow;
-        leaving = w;
-        on_row_side = false;
-      }
-    };
     while (u != v) {
-      if (tree_[u].depth >= tree_[v].depth) {
-        rows_lose(u);
-        u = tree_[u].parent;
-      } else {
+      if (tree_[u].depth < tree_[v].depth) {
         v = tree_[v].parent;
+        continue;
       }
+      if (is_row(u) && tree_[u].flow < found.delta) {
+        found.delta = tree_[u].flow;
+        found.leaving = u;
+      }
+      u = tree_[u].parent;
     }
-    const index apex = u;
-    for (v = j; v != apex; v = tree_[v].parent) columns_lose(v);
-    if (leaving < 0) return false;
-    if (delta > 0) {
-      for (u = i; u != apex; u = tree_[u].parent) change(u, u < n_ ? -delta : delta);
-      for (v = j; v != apex; v = tree_[v].parent) change(v, v >= n_ ? -delta : delta);
-    }
-    // The subtree below the leaving arc is hung on the other end of the entering arc.
-    index v_in = on_row_side ? i : j, under = on_row_side ? j : i;
-    const index top = v_in;
-    index carried_arc = entering;
-    double carried_flow = delta;
+    found.apex = u;
+    for (v = j; v != found.apex; v = tree_[v].parent)
+      if (!is_row(v) && tree_[v].flow <= found.delta) {
+        found.delta = tree_[v].flow;
+        found.leaving = v;
+        found.on_row_side = false;
+      }
+    return found;
+  }
+
+  // The subtree below the leaving arc is hung on `under` by the entering arc: the path from v up to `leaving` turns
+  // around.
+  void turn(index v, index under, index leaving, ForestArc carried) {
     for (;;) {
-      Node& node = tree_[v_in];
+      Node& node = tree_[v];
       const index up = node.parent;
-      cut(v_in);
-      hang(v_in, under);
-      std::swap(node.arc, carried_arc);
-      std::swap(node.flow, carried_flow);
-      if (v_in == leaving) break;
-      under = v_in;
-      v_in = up;
+      cut(v);
+      hang(v, under);
+      std::swap(node.arc, carried.arc);
+      std::swap(node.flow, carried.flow);
+      if (v == leaving) return;
+      under = v;
+      v = up;
     }
-    // Rows of the moved subtree take +shift, columns -shift, or the reverse.
-    const double shift = top == i ? reduced : -reduced;
+  }
+
+  // Depths below `top` anew; potentials of rows rise by `shift`, those of columns fall by it.
+  void move_subtree(index top, double shift) {
     const auto move = [&](index w, index depth) {
       Node& node = tree_[w];
       node.depth = depth;
-      node.potential += w < n_ ? shift : -shift;
+      node.potential += is_row(w) ? shift : -shift;
       if (node.child >= 0) stack_.push_back(w);
     };
     move(top, tree_[tree_[top].parent].depth + 1);
     while (!stack_.empty()) {
       const Node& above = tree_[stack_.back()];
       stack_.pop_back();
-      for (index w = above.child; w >= 0; w = tree_[w].after) move(w, above.depth + 1);
+      for (index w = above.child; w >= 0; w = tree_[w].next) move(w, above.depth + 1);
     }
-    return true;
   }
 
-  void change(index v, double by) {
+  void change_flow(index v, double by) {
     double& flow = tree_[v].flow;
     flow += by;
     if (flow < 1e-14) flow = 0;
   }
 
-  const index n_, nodes_, root_;
-  const double *a_, *b_;
+  const FlowSides sides_;
+  const index n_, root_;
   double tolerance_ = 0;
   Array<Node> tree_;
   Array<index> stack_;

@@ -1,0 +1,126 @@
+// Tuning constants of the sparse family, with the measurements that chose them (2 cores, AVX-512). "Routing" is
+// 4096 x 64 with at most k entries a row; "Gaussians" are two clouds in the plane, n = m.
+#pragma once
+#include "core/types.hpp"
+
+namespace ot::sparse {
+
+// ---- Newton's method on the dual (ascent.hpp)
+
+// Damping of the Hessian, in units of the curvature of one entry, 1/(reg + sigma). It falls after long steps and
+// rises after short ones.
+inline constexpr double kDamping = 1e-3, kLeastDamping = 1e-9, kMostDamping = 1e3;
+inline constexpr double kDampingFall = 0.2, kDampingRise = 4;
+inline constexpr double kLongStep = 0.7, kShortStep = 0.2;  // of the whole Newton step
+// The line search ends where this part of the slope is left, and keeps this part of its bracket from its ends.
+inline constexpr double kSlopeLeft = 0.3, kBracketEdge = 0.1;
+inline constexpr int kLineSearch = 30;  // evaluations
+// Steps are clipped to so many margins: 500 ms became 196 against shortening the step as a whole. A clip of half a
+// margin needs 30 evaluations on routing instead of 13.
+inline constexpr double kClip = 4;
+// A step that raises potentials by more than so many margins is shortened. Without it 17 of 1200 random problems did
+// not converge.
+inline constexpr double kOvershoot = 8;
+// Where new candidates more than double the error, steps stay within one margin from then on: wide margins
+// overshoot among ties.
+inline constexpr double kErrorJump = 2;
+
+// ---- Candidates and their margin (candidates.hpp, dual_solver.hpp)
+
+inline constexpr int kAscents = 100;   // of Newton's method on one list of candidates each
+inline constexpr int kRefinds = 8;     // passes after a stop, until the candidates are complete
+inline constexpr int kRaises = 3;      // passes until every row and column has a candidate
+inline constexpr double kMargins = 4;  // margins end at so many ranges of C: wider ones cost the marginals digits
+// The margin doubles where a row and column have fewer candidates than these: always, every second time, and every
+// fourth time of a long ascent. Of 160 problems with ties (lines, grids, integers) 9 did not converge without it. With
+// the last at 64 too, 9 of 400 problems ran out of time; from the first fourth time on, n = 5000 peaks at 190 MiB
+// instead of 132.
+inline constexpr index kFewCandidates = 8, kSomeCandidates = 64, kManyCandidates = 256;
+inline constexpr index kSomePart = 16;         // `some` is n m over this at most
+inline constexpr double kCheapGrowth = 1.2;    // it doubles again where the last doubling added less than this
+inline constexpr index kNearPlan = 4;          // margins around a plan, in mean slacks of its entries; one where
+inline constexpr index kDensePlan = 16;        // a row and column have more entries than this
+inline constexpr index kAll = index{1} << 24;  // entries that may all be candidates: 200 MB
+
+// ---- The first potentials (start.hpp)
+
+// Entropic potentials are good enough where few entries exceed a_i b_j. At n m / 8 and 16 a row routing takes 20
+// evaluations instead of 13; at n m / 100 and 2 a row, Gaussians n = 1000 take twice as many.
+inline constexpr index kStartPart = 32, kStartCandidates = 4;
+inline constexpr double kStartReg = 0.125, kStartFall = 4;  // the first entropic reg over the range of C; its fall
+// Among ties the count does not fall: the start ends where it falls by less than this below n m / 8.
+inline constexpr double kCountFall = 0.6;
+inline constexpr index kTiedPart = 8;
+inline constexpr double kLeastStartReg = 1e-6;  // over the range of C
+inline constexpr double kMostPotential = 1e6;   // over the range of C and reg: larger ones hold no digits of C
+inline constexpr double kLeastMargin = 1e-6;    // over the range of C: the first margin of a warm start
+inline constexpr double kDefaultMargin = 1e-3;  // over the range of C: where no time is left for a start
+inline constexpr index kWarmCandidates = 8;     // a row and column: enough for a warm start
+
+// ---- Falling reg (quadratic.hpp)
+
+inline constexpr double kRegFall = 6;
+// The error at which reg falls on: 0.1 took 1.36 million entries evaluated on Gaussians n = 200, this 0.36 million.
+inline constexpr double kLoose = 0.03;
+inline constexpr index kLooseSteps = 50, kSteps = 200, kManySteps = 500;  // Newton steps
+// reg over the range of C under which a vertex of the polytope is the plan: it costs reg/2 at most.
+inline constexpr double kLinear = 1e-5;
+inline constexpr index kVertexPart = 8;     // above it a vertex is only a start, and kAll over this the most entries
+inline constexpr double kMostLack = 1e-12;  // mass that a plan of the network simplex may lack
+
+// ---- Proximal steps (prox.hpp): sigma starts at reg
+
+// Falling by 0.2 takes 191 evaluations instead of 121 at n = 200, k = 2; on routing 0.25 needs a third more.
+inline constexpr double kSigmaFall = 0.4, kLeastSigma = 1e-4;  // the least over reg
+inline constexpr double kProxTol = 1e-2, kProxTolFall = 0.2;
+inline constexpr int kProxSteps = 40;
+inline constexpr index kProxNewton = 100;
+// Candidates beyond so many of the last moves are dropped, down to these numbers: fewer save little, and leave the
+// network simplex too little choice. The list is thinned where a quarter of it goes.
+inline constexpr double kAhead = 1.5;
+inline constexpr index kLeastCandidates = index{1} << 13, kLeastPerSide = 2;
+inline constexpr index kSampledLines = 512;
+inline constexpr double kRestingPlan = 1e-6;  // a step that moves less of the plan (L1) ends quadratic transport
+inline constexpr int kProxFailures = 4;       // steps whose Newton's method does not reach kLoose
+
+// ---- At most k entries a line (cardinality.hpp)
+
+// The error of the relaxation where its plan is far from k entries, and where it is within 2 k: two Newton steps
+// fewer on routing.
+inline constexpr double kFarTol = 1e-2, kNearTol = 1e-4;
+// While a step moves more of the plan (L1), its value is not worth the evaluations.
+inline constexpr double kMovingPlan = 0.05, kStillPlan = 1e-7;
+// The ascent ends where the last two gains predict less than this of the value. One step with half the next sigma
+// more decides which entries stay: the gap of routing, k = 2, fell from 1.8e-4 to 0.8e-4 for 14 evaluations.
+inline constexpr double kGainLeft = 2e-7, kLastSigma = 0.5;
+// A relative gap above which vertices are searched.
+inline constexpr double kWideGap = 1e-2;
+
+// ---- The support (support.hpp, improve.hpp)
+
+inline constexpr int kPricing = 40;        // rounds of the network simplex on candidates, half of it on all entries
+inline constexpr double kPriceRise = 1.3;  // of the price of an entry too many, a round
+inline constexpr int kImprovements = 12;   // Newton solves on a support
+inline constexpr index kImproveSteps = 300;
+inline constexpr double kImproveTol = 0.1;  // of tol
+// A support is nearly a forest, whose parts shift against each other by any amount: strong damping, and steps of so
+// many mean entries times reg at most.
+inline constexpr double kSupportDamping = 0.1, kSupportClip = 64;
+// More entries stop to pay: a gain of this part of the gap, or this gap (relative).
+inline constexpr double kSmallGain = 1e-2, kNarrowGap = 1e-3;
+
+// ---- Annealing over vertices (vertex_search.hpp). Against mixed-integer programs (n = 6 .. 10) plans were 34 % (k =
+// 2) and 1.7 % (k = 3) above the best on the mean without it, and are 2.7 and 0.06 %.
+
+// Sweeps over all columns and restarts; fewer where a sweep looks at many nodes.
+inline constexpr index kSweeps = 60, kLeastSweeps = 8, kTries = 6, kSearchWork = 4'000'000;
+// Heats and prices of an entry too many, in units of what one more entry costs a column on the mean.
+inline constexpr double kMildHeat = 2, kMildPrice = 20, kStrongHeat = 10, kStrongPrice = 100;
+inline constexpr double kRepairHeat = 0.5, kPackedHeat = 1;
+inline constexpr double kCooling = 0.01;    // the last heat over the first
+inline constexpr index kRank = 3;           // of the reduced cost that measures what one more entry costs
+inline constexpr double kDust = 1e-13;      // mass that counts as none
+inline constexpr double kLeastGain = 1e-9;  // of the objective a column, where nothing is drawn
+inline constexpr index kPollColumns = 256;  // between two polls
+
+}  // namespace ot::sparse

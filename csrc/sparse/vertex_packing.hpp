@@ -1,0 +1,103 @@
+// Vertices of the transport polytope with few entries a column, costs aside.
+#pragma once
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "algorithms/network_simplex.hpp"
+#include "sparse/constants.hpp"
+
+namespace ot {
+
+// Arcs sorted by column, then by row; column j has the arcs [begin_j, begin_{j+1}).
+struct ColumnArcs {
+  Array<index> begin;
+
+  // The arc from row i to column j, -1 if there is none.
+  index find(const NetworkSimplex& simplex, index i, index j) const {
+    const auto before = [](const NetworkSimplex::Arc& arc, index row) { return arc.row < row; };
+    const auto first = simplex.arcs.begin(), end = first + begin[j + 1];
+    const auto found = std::lower_bound(first + begin[j], end, i, before);
+    return found != end && found->row == i ? found - first : -1;
+  }
+};
+
+using Forest = Array<NetworkSimplex::ForestArc>;
+
+// Columns in the order of their distance from column j in the tree, along arcs with flow.
+inline Array<index> columns_around(const NetworkSimplex& simplex, index j) {
+  Array<index> columns, path(1, simplex.column(j));
+  Array<char> met(simplex.nodes(), 0);
+  met[path[0]] = 1;
+  for (index r = 0; r < path.size(); ++r) {
+    const index v = path[r];
+    if (!simplex.is_row(v)) columns.push_back(v - simplex.column(0));
+    const auto meet = [&](index w, index lower) {
+      if (w == simplex.root() || met[w] || !(simplex.node(lower).flow > 0)) return;
+      met[w] = 1;
+      path.push_back(w);
+    };
+    meet(simplex.node(v).parent, v);
+    for (index w = simplex.node(v).child; w >= 0; w = simplex.node(w).next) meet(w, w);
+  }
+  return columns;
+}
+
+// Rows that fill a column, in a list sorted by mass: of at most k neighbours the first that together have enough.
+struct Filling {
+  index first = 0, last = 0;
+  double mass = 0;
+};
+inline Filling find_filling(const Array<std::pair<double, index>>& rows, double mass, index k) {
+  Filling found;
+  while (found.mass < mass - sparse::kDust && found.last < rows.size()) {
+    found.mass += rows[found.last++].first;
+    if (found.last - found.first > k) found.mass -= rows[found.first++].first;
+  }
+  return found;
+}
+
+// A forest with the marginals: the plan of the tree for columns that are not chosen, and a new one for those that are.
+// The heaviest column takes the smallest rows that can fill it, all but the last one whole. This leaves fewer rows for
+// fewer columns, and ends with at most k entries a column wherever there are at most c (k - 1) + 1 rows for c columns
+// and the masses are not too uneven. Nothing where it does not.
+inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const ColumnArcs& columns, index k,
+                                          const Array<char>& chosen) {
+  const FlowSides& sides = simplex.sides();
+  Forest forest;
+  Array<double> left;  // by row
+  left.assign(sides.a, sides.a + sides.rows);
+  for (index v = 0; v < simplex.root(); ++v) {
+    const NetworkSimplex::Node& node = simplex.node(v);
+    if (node.parent < 0 || node.arc < 0 || !(node.flow > 0) || chosen[simplex.arcs[node.arc].col]) continue;
+    left[simplex.arcs[node.arc].row] -= node.flow;
+    forest.push_back({node.arc, node.flow});
+  }
+  Array<std::pair<double, index>> rows, order;
+  for (index i = 0; i < sides.rows; ++i)
+    if (left[i] > sparse::kDust) rows.emplace_back(left[i], i);
+  for (index j = 0; j < sides.columns; ++j)
+    if (sides.b[j] > 0 && chosen[j]) order.emplace_back(sides.b[j], j);
+  std::sort(rows.begin(), rows.end());
+  std::sort(order.rbegin(), order.rend());
+  for (const auto& [mass, j] : order) {
+    const Filling filling = find_filling(rows, mass, k);
+    if (filling.mass < mass - sparse::kDust) return std::nullopt;
+    double missing = mass;
+    for (index r = filling.first; r < filling.last; ++r) {
+      auto& [of_row, i] = rows[r];
+      const double part = std::min(of_row, missing);
+      const index e = columns.find(simplex, i, j);
+      if (e < 0) return std::nullopt;
+      if (part > sparse::kDust) forest.push_back({e, part});
+      of_row -= part;
+      missing -= part;
+    }
+    const auto first = rows.begin() + filling.first, last = rows.begin() + filling.last;
+    rows.erase(std::remove_if(first, last, [](const auto& row) { return row.first <= sparse::kDust; }), last);
+    std::sort(rows.begin(), rows.end());
+  }
+  return forest;
+}
+
+}  // namespace ot
