@@ -157,7 +157,9 @@ class DenseCost(_Geometry):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self.transposed:  # a strided matrix may come back in another order
-            self.C = self.place.contiguous(self.C.T).T
+            rows = self.place.contiguous(self.C.T)
+            # NumPy calls one column contiguous whatever its strides; a copy has the core's.
+            self.C = (rows if self.place.cuda or len(self.C) > 1 else rows.copy()).T
 
     def _refuse(self, stats: Any) -> None:
         """ValueError for the first entry that is NaN or -inf."""

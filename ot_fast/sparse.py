@@ -53,8 +53,9 @@ def quadratic(
         Potentials to start from, in cost units, from any solver; one of the two may be None.
         Without it reg is lowered step by step from a value at which the plan is dense.
     callback : callable, optional
-        Called after every Newton step with a dict of ``n_iter, reg, error, dual_value, elapsed``
-        (cost and mass in the solver's normalised units). Exceptions end the solve and propagate.
+        Called after every stage (a value of reg, or a proximal step) with a dict of ``n_iter, reg,
+        error, dual_value, elapsed`` (cost and mass in the solver's normalised units). Exceptions
+        end the solve and propagate.
     threads : int, optional
         Default: ``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then all that this process may use.
         Results do not depend on it, to the last bit. Not for CUDA costs, which take the default.

@@ -5,7 +5,9 @@ Results are checked against the CPU backend on the same data, and by the plan's 
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import pickle
 import sys
 from types import SimpleNamespace
 
@@ -488,6 +490,28 @@ def test_numba_arrays_cannot_compute(monkeypatch):
     assert place_of(Array(), "x").written_in(Array()) == 5
     with pytest.raises(TypeError, match=r"wrap them without a copy: cupy.asarray\(x\)"):
         otf.monge_gap(Array(), Array())
+    with pytest.raises(TypeError, match=r"cannot be pickled .*: cupy.asarray\(x\)"):
+        pickle.dumps(place_of(Array(), "x"))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_results_pickle_and_copy(cuda, order):
+    rng = np.random.default_rng(1)
+    C = cuda.put(rng.random((30, 20)))
+    C = C if order == "C" else cuda.put(rng.random((20, 30))).T
+    cloud = otf.PointCloud(cuda.put(rng.random((30, 2))), cuda.put(rng.random((20, 2))))
+    for r in (
+        otf.sinkhorn(None, None, C, 0.1),
+        otf.sinkhorn(None, None, cloud, 0.1),
+        otf.quadratic(None, None, C, 1.0),
+    ):
+        _ = r.plan, r.f
+        for again in (pickle.loads(pickle.dumps(r)), copy.deepcopy(r), copy.copy(r)):
+            assert place_of(again.plan, "plan") == r.geometry.place
+            for name in ("plan", "f", "a"):
+                one, two = (cuda.host(getattr(v, name)) for v in (r, again))
+                np.testing.assert_array_equal(one, two)
+            assert (again.value, again.gap) == (r.value, r.gap)
 
 
 # ---- gradients of the plan --------------------------------------------------------------------

@@ -98,25 +98,6 @@ def test_sns_beats_sinkhorn_in_iterations():
     assert newton.n_iter < plain.n_iter
 
 
-def test_options_of_methods_are_checked():
-    for wrong, message in (
-        (lambda: otf.SNS(steps=-1), "^steps must be an integer >= 0; got -1"),
-        (lambda: otf.SNS(density=0.0), "^density must be a finite real number > 0; got 0.0"),
-        (lambda: otf.Scaling(dtype="float16"), "^dtype must be one of .*'float16'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            wrong()
-
-
-def test_options_of_methods_change_the_solve():
-    C = assignment(60, seed=8)
-    passes = {otf.sinkhorn(None, None, C, 2e-3, method=otf.SNS(steps=k)).n_iter for k in (20, 60)}
-    assert len(passes) == 2
-    assert otf.SNS(steps=20) == otf.SNS()
-    named, given = (otf.sinkhorn(None, None, C, 0.02, method=m) for m in ("sns", otf.SNS()))
-    np.testing.assert_array_equal(named.plan, given.plan)
-
-
 def test_path_keeps_the_order_and_warm_starts():
     C = assignment(300, seed=9)
     regs = [1e-3, 1e-1, 1e-2]

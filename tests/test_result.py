@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
 import warnings
 
 import numpy as np
@@ -292,6 +295,127 @@ def test_sparsify_rejects(options, error):
     r = otf.sinkhorn(*problem(), 0.5)
     with pytest.raises(error, match="|".join(options) or "threshold"):
         r.sparsify(**options)
+
+
+SPARSE = {
+    "quadratic": lambda *p: otf.quadratic(*p, 0.5),
+    "rows": lambda *p: otf.sparsity_constrained(None, None, p[2], 0.5, 6, axis=1),
+    "columns": lambda *p: otf.sparsity_constrained(None, None, p[2], 0.5, 6),
+}
+
+
+@pytest.mark.parametrize("solver", SPARSE)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("option", "amount"), KEPT)
+def test_sparsify_of_a_sparse_result(solver, order, option, amount):
+    a, b, C = problem()
+    r = SPARSE[solver](a, b, np.asarray(C, order=order))
+    kept = r.sparsify(**{option: amount})
+    assert isinstance(kept, sparse.csr_array)
+    assert kept.dtype == r.plan.dtype
+    expected = dense_kept(r.plan, option, amount)
+    np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-12, atol=1e-12 * r.plan.max())
+
+
+def test_sparsify_does_not_change_the_result():
+    r = SPARSE["quadratic"](*problem())
+    kept = r.sparsify(threshold=0.0)
+    kept.data[:] = 0
+    assert r.sparse_plan.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-9])
+def test_sparse_plan_holds_all_but_tol_of_the_mass(solved, tol):
+    _, a, b, C = solved
+    r = otf.sinkhorn(a, b, C, REG / 4, tol=tol)
+    P, S = r.plan, r.sparse_plan
+    assert S is r.sparse_plan
+    np.testing.assert_allclose(S.toarray(), dense_kept(P, "mass", 1 - tol), rtol=1e-12)
+    assert P.sum() * (1 - tol) - 1e-12 <= S.sum() <= P.sum() * (1 + 1e-12)
+    assert S.nnz < P.size
+
+
+@pytest.mark.parametrize("tol", [0.0, 1.0, 7.0])
+def test_sparse_plan_at_extreme_tolerances(tol):
+    r = otf.sinkhorn(*problem(), REG, tol=tol, on_fail="ignore")
+    assert 1 <= r.sparse_plan.nnz <= r.plan.size
+    if tol == 0:
+        assert r.sparse_plan.sum() == pytest.approx(1, abs=1e-11)
+    else:
+        assert r.sparse_plan.max() == r.plan.max()
+
+
+def test_sparse_plan_that_does_not_fit_names_sparsify(monkeypatch):
+    r = otf.sinkhorn(*problem(), REG)
+    monkeypatch.setattr("ot_fast._validate.available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"sparse plan of \d+ entries .* sparsify\("):
+        _ = r.sparse_plan
+
+
+# ---- pickles, copies, other processes ---------------------------------------------------------
+
+
+def read(r):
+    """Everything that is computed from a result."""
+    kept = r.sparsify(top_k=2)
+    bounds = (r.lower_bound, r.upper_bound) if isinstance(r, otf.OTResult) else ()
+    scalars = (r.value, r.value_linear, r.dual_value, r.gap, r.n_iter, r.marginal_error, *bounds)
+    arrays = (r.f, r.g, r.a, r.b, r.plan, r.sparse_plan.data, kept.data, kept.indices)
+    return [np.asarray(v).tobytes() for v in (*arrays, scalars)], r.message, repr(r)
+
+
+def solve_and_send(C):
+    return otf.sinkhorn(None, None, C, REG)
+
+
+RESULTS = {
+    "entropic": lambda C, s: otf.sinkhorn(None, None, C, s * REG),
+    "closed form": lambda C, s: otf.sinkhorn(None, None, C[:1], s * REG),
+    "quadratic": lambda C, s: otf.quadratic(None, None, C, s * 0.5),
+    "bounded": lambda C, s: otf.sparsity_constrained(None, None, C, s * 0.5, 6),
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("scale", [1.0, 1e-200])  # the geometry scales the second
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_pickle_and_copy(name, scale, order):
+    r = RESULTS[name](scale * np.asarray(problem()[2], order=order), scale)
+    fresh = [pickle.loads(pickle.dumps(r)), copy.deepcopy(r), copy.copy(r)]
+    expected = read(r)
+    for again in [*fresh, pickle.loads(pickle.dumps(r))]:
+        assert read(again) == expected
+
+
+def test_a_deep_copy_does_not_see_later_changes_of_the_costs():
+    C = problem()[2].copy()
+    r = otf.sinkhorn(None, None, C, REG)
+    again, expected = copy.deepcopy(r), r.lower_bound
+    C += 1
+    assert again.lower_bound == expected
+
+
+def test_a_pickle_holds_no_array_that_can_be_computed_again():
+    r = otf.sinkhorn(None, None, otf.PointCloud(np.eye(200), np.eye(200) + 1), 1.0)
+    before = len(pickle.dumps(r))
+    _ = r.plan, r.sparse_plan
+    assert len(pickle.dumps(r)) <= before < 200 * 200 * 8 * 4
+
+
+def test_results_come_from_other_processes():
+    C = problem()[2]
+    expected = read(solve_and_send(C))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (r,) = pool.map(solve_and_send, [C])
+        (seen,) = pool.map(read, [r])
+    assert read(r) == seen == expected
+
+
+def test_results_go_through_joblib():
+    joblib = pytest.importorskip("joblib")
+    C = problem()[2]
+    r = joblib.Parallel(n_jobs=2)(joblib.delayed(solve_and_send)(v) for v in (C, 2 * C))
+    assert [read(v) for v in r] == [read(solve_and_send(v)) for v in (C, 2 * C)]
 
 
 # ---- plan_operator ----------------------------------------------------------------------------

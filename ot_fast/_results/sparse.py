@@ -67,8 +67,8 @@ class SparseResult(Result):
     """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
 
     All values are recomputed from the plan that is returned. Arrays come back in the library and on
-    the device of the costs. A result can be pickled and copied, its costs with it; of costs on a
-    CUDA device a pickle holds host arrays.
+    the device of the costs. A result can be pickled and copied, its costs with it; costs on a CUDA
+    device as their library does it, so that they come back on a device.
 
     Attributes
     ----------
@@ -99,7 +99,8 @@ class SparseResult(Result):
     n_iter : int
         Passes over C.
     history : dict of ndarray
-        ``n_iter, reg, error, dual_value, elapsed``, one record a Newton step.
+        ``n_iter, reg, error, dual_value, elapsed`` after every stage: a value of reg, or a proximal
+        step.
     method, reg, tol : str, float, float
     a, b : ndarray
         The marginals solved for. ``b_scale`` is the factor that made the sum of b that of a.
