@@ -9,7 +9,6 @@ import contextlib
 import math
 import numbers
 import os
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ._arrays import HOST, Cuda, Place, as_float, on_device, to_numpy
 from ._backends import core_of
 
 Vector = NDArray[np.float64]
+UNKNOWN = 1 << 62  # bytes, where a system does not state a limit
 
 
 def real(value: Any, name: str, *, positive: bool) -> float:
@@ -166,21 +166,40 @@ def finite(floats: NDArray[Any], array: NDArray[Any], name: str) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping, within the process's own limit."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    free = os.sysconf("SC_AVPHYS_PAGES") * page
-    with contextlib.suppress(OSError):
-        with open("/proc/meminfo") as lines:
-            free = next(int(v.split()[1]) * 1024 for v in lines if v.startswith("MemAvailable:"))
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            with open("/proc/self/statm") as used:
-                free = min(free, limit - int(used.read().split()[0]) * page)
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # a container's limit: "max" where there is none
-        most = int((group / "memory.max").read_text())
-        free = min(free, most - int((group / "memory.current").read_text()))
+    """Bytes that can be had without swapping, within the limits of the process and its container.
+
+    Where the system states none of them, more than any machine has.
+    """
+    free = UNKNOWN
+    for read in (_free_of_system, _left_of_process, _left_of_container):
+        with contextlib.suppress(OSError, ValueError, AttributeError, ImportError):
+            free = min(free, read())
     return max(free, 0)
+
+
+def _free_of_system() -> int:
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():  # without caches that the system would give up
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    found = (v.split()[1] for v in meminfo.read_text().splitlines() if v.startswith("MemAvail"))
+    return int(next(found)) * 1024
+
+
+def _left_of_process() -> int:
+    """Of the address space (ulimit -v)."""
+    import resource  # of POSIX systems
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return UNKNOWN
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit - pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_of_container() -> int:
+    group = Path("/sys/fs/cgroup")
+    most = int((group / "memory.max").read_text())  # ValueError for "max": no limit
+    return most - int((group / "memory.current").read_text())
 
 
 def free_memory(place: Place = HOST) -> int:
