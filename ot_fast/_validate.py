@@ -53,11 +53,6 @@ def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
     return value
 
 
-def thread_count(value: Any) -> int:
-    """0 for the default."""
-    return 0 if value is None else integer(value, "threads", least=1)
-
-
 def no_threads(count: int, name: str, place: Place) -> None:
     """ValueError for a number of threads where the problem is on a device."""
     if count and place.cuda:
