@@ -14,12 +14,6 @@ from .base import Cuda, Vector
 class Numba(Cuda):
     library = "numba"
 
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "Numba's device arrays cannot be pickled or deeply copied; wrap them without a copy: "
-            "cupy.asarray(x) or torch.as_tensor(x)"
-        )
-
     def namespace(self) -> Any:
         raise TypeError(
             "Numba's device arrays have no arithmetic, which losses and gradients of plans need; "

@@ -58,8 +58,8 @@ class Solve:
 class Result:
     """The problem, whether it was solved, marginals and potentials.
 
-    A result can be pickled and copied, its costs with it; costs on a CUDA device as their library
-    does it. Arrays that follow from the others are left out; they are computed again on access.
+    A result can be pickled and copied, its costs with it; of costs on a CUDA device a pickle holds
+    host arrays. Arrays that follow from the others are left out; they are computed again on access.
     """
 
     # Arrays in the caller's library, made on first access.

@@ -28,8 +28,8 @@ class OTResult(Result):
     the costs, and kept. They read the caller's cost matrix, which must not have changed since the
     solve. Arrays come back in the library and on the device of the costs.
 
-    A result can be pickled and copied, its costs with it; costs on a CUDA device as their library
-    does it, so that they come back on a device.
+    A result can be pickled and copied, its costs with it. Of costs on a CUDA device a pickle holds
+    host arrays, and what comes back computes on the host.
 
     Attributes
     ----------

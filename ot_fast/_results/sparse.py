@@ -67,8 +67,8 @@ class SparseResult(Result):
     """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
 
     All values are recomputed from the plan that is returned. Arrays come back in the library and on
-    the device of the costs. A result can be pickled and copied, its costs with it; costs on a CUDA
-    device as their library does it, so that they come back on a device.
+    the device of the costs. A result can be pickled and copied, its costs with it. Of costs on a
+    CUDA device a pickle holds host arrays, and what comes back computes on the host.
 
     Attributes
     ----------
