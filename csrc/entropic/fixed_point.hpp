@@ -20,7 +20,7 @@ struct Goal {
 
 struct Progressed {
   Value value;           // of the last accepted psi
-  bool stalled = false;  // kPatience evaluations have gained less than one per cent
+  bool stalled = false;  // kPatience steps without progress
   index steps = 0;
 };
 
@@ -45,13 +45,13 @@ class FixedPoint {
     double *trial = trial_.data(), *plain = plain_.data();
     Progressed out{.value = at};
     double best = at.error;
-    index since = 0;  // steps since the error last fell by one per cent
+    index since = 0;  // steps since the last progress
     while (out.steps < goal.most && at.error > goal.tol && at.escaped == 0 && !clock_.exhausted()) {
       const bool accelerated = !anderson_.empty();
       add(be_, m_, psi, 1.0, residual, plain);
       anderson_.step(psi, residual, trial);
       Value v = evaluate(trial);
-      const bool gained = v.F >= at.F - goal.noise * (1 + std::fabs(at.F)) && v.error < 10 * at.error;
+      const bool gained = v.F >= at.F - goal.noise * (1 + std::fabs(at.F)) && v.error < entropic::kErrorJump * at.error;
       if (accelerated && !gained) {
         v = evaluate(plain);
         copy(be_, m_, plain, psi);
@@ -61,16 +61,15 @@ class FixedPoint {
       }
       out.value = at = v;
       ++out.steps;
-      since = at.error < 0.99 * best ? 0 : since + 1;
+      since = at.error < entropic::kProgress * best ? 0 : since + 1;
       best = std::min(best, at.error);
-      out.stalled = since > kPatience;
+      out.stalled = since > entropic::kPatience;
       if (out.stalled) break;
     }
     return out;
   }
 
  private:
-  static constexpr index kPatience = 1000;
   B& be_;
   const index m_;
   Clock& clock_;
@@ -84,7 +83,7 @@ Value sinkhorn_stage(SoftTransform<B>& transform, FixedPoint<B>& iteration, Pote
                      index most, Precision precision) {
   const Value first = transform.evaluate(reg, at.columns, at.rows, precision);
   iteration.reset();
-  const Goal goal{.tol = tol, .most = most, .noise = noise_of(precision)};
+  const Goal goal{.tol = tol, .most = most, .noise = entropic::pass_noise(precision)};
   return iteration
       .run(at.columns, transform.residual(), first, goal,
            [&](const double* psi) { return transform.evaluate(reg, psi, at.rows, precision); })

@@ -15,14 +15,13 @@ namespace ot {
 
 // Which entries of the plan are kept: e_ij above `threshold` of their row sum.
 struct KeptPolicy {
-  static constexpr double kThreshold = 1e-4, kLeast = 1e-9;
-  double threshold = kThreshold;
-  double least = kLeast;  // of the threshold
+  double threshold = entropic::kThreshold;
+  double least = entropic::kLeastThreshold;
 
-  void lower() { threshold = std::max(threshold * 0.1, least); }
+  void lower() { threshold = std::max(threshold * entropic::kThresholdFall, least); }
   // Back to ten times the threshold, for good: it was lowered too far. False where it is the first one again.
   bool raise() {
-    if (!(threshold < kThreshold)) return false;
+    if (!(threshold < entropic::kThreshold)) return false;
     least = threshold = 10 * threshold;
     return true;
   }
@@ -33,14 +32,13 @@ class Stagnation {
  public:
   explicit Stagnation(double error) : best_(error) {}
   void record(double before, double now) {
-    since_last_ = now < 0.99 * before ? 0 : since_last_ + 1;
-    since_best_ = now < 0.99 * best_ ? 0 : since_best_ + 1;
+    since_last_ = now < entropic::kProgress * before ? 0 : since_last_ + 1;
+    since_best_ = now < entropic::kProgress * best_ ? 0 : since_best_ + 1;
     best_ = std::min(best_, now);
   }
-  bool stalled() const { return since_last_ > kOnLast || since_best_ > kOnBest; }
+  bool stalled() const { return since_last_ > entropic::kPatienceOnLast || since_best_ > entropic::kPatienceOnBest; }
 
  private:
-  static constexpr index kOnLast = 60, kOnBest = 300;  // steps without one per cent less error
   double best_;
   index since_last_ = 0, since_best_ = 0;
 };
@@ -67,12 +65,12 @@ class Newton {
     clock.reserve = 1;
     scale_reg(at);
     Target target{.reg = p_.reg,
-                  .tol = kSingle,
+                  .tol = entropic::kNewtonSingle,
                   .most = limits_.max_iter,
                   .precision = Precision::f32,
-                  .limit = std::clamp<index>(p_.geo.m / 16, kFewest, kMost)};
+                  .limit = entries_a_row(entropic::kKeptPart)};
     Descent last;
-    if (limits_.tol < kSingle && !clock.exhausted()) last = descend(at, target);
+    if (limits_.tol < entropic::kNewtonSingle && !clock.exhausted()) last = descend(at, target);
     out.newton = true;
     if (!last.overflow) {
       clock.reserve = 0;
@@ -124,28 +122,32 @@ class Newton {
     index left = 0;         // steps
   };
 
+  index entries_a_row(index part) const {
+    return std::clamp(p_.geo.m / part, entropic::kFewestKept, entropic::kMostKept);
+  }
+
   // From a smooth problem to the problem's reg by halves, each solved loosely.
   void scale_reg(Potentials at) {
     Clock& clock = sinkhorn_.clock();
     double reg = sinkhorn_.first_reg(at), previous = 0;
-    Target target{.tol = kLoose,
-                  .most = kSteps,
+    Target target{.tol = entropic::kLoose,
+                  .most = entropic::kLooseSteps,
                   .precision = Precision::f32,
-                  .limit = std::clamp<index>(p_.geo.m / 32, kFewest, kMost)};
-    while (reg > 1.5 * p_.reg && !clock.exhausted()) {
+                  .limit = entries_a_row(entropic::kKeptPartOnTheWay)};
+    while (reg > entropic::kNewtonLast * p_.reg && !clock.exhausted()) {
       target.reg = reg;
       const Descent out = descend(at, target);
       if (out.overflow) {
         sinkhorn_.iteration().reset();
-        const Goal goal{.tol = kLoose, .most = out.left, .noise = noise_of(Precision::f32)};
+        const Goal goal{.tol = entropic::kLoose, .most = out.left, .noise = entropic::pass_noise(Precision::f32)};
         sinkhorn_.iteration().run(at.columns, sinkhorn_.transform().residual(), out.value, goal,
                                   [&](const double* psi) { return evaluate(at, target, psi); });
       }
-      const double next = std::max(reg / 2, p_.reg);
+      const double next = std::max(reg / entropic::kNewtonFall, p_.reg);
       predict(at, previous, reg, next);
       previous = reg;
       reg = next;
-      policy_.least = KeptPolicy::kLeast;
+      policy_.least = entropic::kLeastThreshold;
       system_.forget_factor();
     }
     if (reg > p_.reg) sinkhorn_.rescale_both(at, reg / p_.reg);
@@ -171,16 +173,16 @@ class Newton {
         v = evaluate(at, target, at.columns, &kept);
         continue;
       }
-      const double rounding = target.precision == Precision::f32 ? 4e-7 : 4e-15;
-      const NewtonStep step = system_.solve(kept, sinkhorn_.transform().col(), v.error, rounding, control_);
+      const NewtonStep step = system_.solve(kept, sinkhorn_.transform().col(), v.error,
+                                            entropic::system_rounding(target.precision), control_);
       const Value before = v;
       const bool gained = advance(at, target, step, v, kept);
       // Steps that gain little have lost entries that matter: keep more, or give way.
-      const bool weak = gained && !step.clipped && step.solved && v.error > kWeak * before.error;
+      const bool weak = gained && !step.clipped && step.solved && v.error > entropic::kWeakStep * before.error;
       const bool room = 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
       if (weak && room) policy_.lower();
-      slow = weak && !room && v.error > 0.5 * before.error ? slow + 1 : 0;
-      if (slow == kSlow && target.may_give_way) kept.overflow = true;
+      slow = weak && !room && v.error > entropic::kSlowStep * before.error ? slow + 1 : 0;
+      if (slow == entropic::kSlowSteps && target.may_give_way) kept.overflow = true;
       stagnation.record(before.error, v.error);
     }
     return {.value = v};
@@ -190,16 +192,16 @@ class Newton {
   bool advance(Potentials at, const Target& target, const NewtonStep& step, Value& v, Kept& kept) {
     const index m = p_.geo.m;
     const Value before = v;
-    const double slack = noise_of(target.precision) * (1 + std::fabs(before.F));
+    const double slack = entropic::pass_noise(target.precision) * (1 + std::fabs(before.F));
     double *trial = trial_.data(), *plain = system_.scratch();
     add(be_, m, at.columns, 1.0, sinkhorn_.transform().residual(), plain);
-    for (const double alpha : {1.0, 0.25}) {
+    for (const double alpha : {1.0, entropic::kShorterStep}) {
       if (!(step.slope > 0)) break;
       add(be_, m, at.columns, alpha, system_.step(), trial);
       kept.threshold = policy_.threshold;
       v = evaluate(at, target, trial, &kept);
-      const bool gained = v.F >= before.F + kArmijo * alpha * step.slope - slack &&
-                          (v.F > before.F + slack || v.error < 2 * before.error);
+      const bool gained = v.F >= before.F + entropic::kArmijo * alpha * step.slope - slack &&
+                          (v.F > before.F + slack || v.error < entropic::kSafeError * before.error);
       if (gained) {
         copy(be_, m, trial, at.columns);
         control_.accept(before.error, v.error, step.clipped);
@@ -222,24 +224,16 @@ class Newton {
     if (out.status != Status::stalled || clock.exhausted() || !clock.can_pass()) return;
     out.newton = true;
     out.message = "the plan is not sparse and Sinkhorn stalled: Newton's method on the whole plan";
-    const Target target{.reg = p_.reg,
-                        .tol = limits_.tol,
-                        .most = limits_.max_iter,
-                        .precision = Precision::f64,
-                        .limit = std::min<index>(p_.geo.m, std::max<index>(kMost, kWide / p_.geo.n)),
-                        .may_give_way = false};
+    const Target target{
+        .reg = p_.reg,
+        .tol = limits_.tol,
+        .most = limits_.max_iter,
+        .precision = Precision::f64,
+        .limit = std::min<index>(p_.geo.m, std::max(entropic::kMostKept, entropic::kWholePlan / p_.geo.n)),
+        .may_give_way = false};
     conclude(out, descend(at, target).value, p_.reg, limits_, clock);
   }
 
-  static constexpr double kLoose = 3e-2;   // error at which reg falls further
-  static constexpr index kSteps = 30;      // at one reg on the way, at most
-  static constexpr double kSingle = 1e-4;  // error down to which float32 exponentials do
-  static constexpr double kArmijo = 1e-4;  // of the slope: the gain that a step must make
-  static constexpr double kWeak = 0.07;    // error left by a step that lost nothing
-  static constexpr index kSlow = 3;        // slow steps after which Sinkhorn takes over
-  static constexpr index kFewest = 32;     // entries a row that are kept where m/16 is less
-  static constexpr index kMost = 1024;     // entries a row beyond which Sinkhorn is cheaper; memory stays O(n)
-  static constexpr index kWide = 1 << 24;  // entries in all that are kept where nothing else helps
   B& be_;
   const Problem p_;
   const Limits limits_;

@@ -13,24 +13,25 @@
 #include "algorithms/conjugate_gradients.hpp"
 #include "core/elementwise.hpp"
 #include "core/problem.hpp"
+#include "entropic/constants.hpp"
 
 namespace ot {
 
 // Damping, trust region and accuracy of Newton steps, adapted from step to step.
 struct StepControl {
-  double mu = 0;         // damping, in units of diag(c)
-  double radius = 4;     // of the trust region: largest change of a component of psi
-  double forcing = 0.1;  // residual of the linear system, relative to the error, in L1
+  double mu = 0;                        // damping, in units of diag(c)
+  double radius = entropic::kRadius;    // of the trust region
+  double forcing = entropic::kForcing;  // residual of the linear system, relative to the error, in L1
 
   void shorten() {
     mu = std::min(1.0, 4 * mu + 1e-4);
-    radius = std::max(0.1, 0.25 * radius);
+    radius = std::max(entropic::kLeastRadius, 0.25 * radius);
   }
   // After a step that took the error from `before` to `now`.
   void accept(double before, double now, bool clipped) {
     mu = mu < 1e-5 ? 0 : 0.2 * mu;
     if (clipped) radius *= 2;
-    forcing = std::clamp(0.1 * now / before, 0.03, 0.3);
+    forcing = std::clamp(entropic::kForcing * now / before, entropic::kLeastForcing, entropic::kMostForcing);
   }
 };
 
@@ -72,7 +73,7 @@ class NewtonSystem {
     rounding_ = rounding;
     renewed_ = false;
     const double goal = control.forcing * error;
-    const Residual left = conjugate_gradients(*this, goal, kMostIterations);
+    const Residual left = conjugate_gradients(*this, goal, entropic::kCgIterations);
     NewtonStep out;
     out.solved = left.size <= goal;
     out.clipped = clip(control.radius);
@@ -101,9 +102,9 @@ class NewtonSystem {
     return {.rz = rz, .size = INFINITY};
   }
 
-  // The factor of an earlier step is used while it helps; a fifth of the iterations show that it has grown stale.
+  // A factor is made where the diagonal takes long, and again where that of an earlier step has grown stale.
   bool renew(index k) {
-    const index patience = factored_ ? B::kFactorPays / 5 : B::kFactorPays;
+    const index patience = factored_ ? B::kFactorPays / entropic::kStaleFactor : B::kFactorPays;
     if (renewed_ || k != patience) return false;
     renewed_ = true;
     factored_ = be_.kept_factor(*kept_, n_, m_, p_.a, diagonals_.diagonal.data());
@@ -163,7 +164,6 @@ class NewtonSystem {
   }
 
  private:
-  static constexpr index kMostIterations = 500;
   struct Krylov {
     Buffer<double> x, r, d, q, z;  // (m)
     Buffer<double> rows;           // (n) T d

@@ -24,9 +24,9 @@ class Sinkhorn {
     EntropicOutcome out;
     double reg = first_reg(at);
     clock_.reserve = 1;
-    while (reg > 2 * p_.reg && !clock_.exhausted()) {
-      const double next = std::max(reg / 4, p_.reg);
-      sinkhorn_stage(transform_, iteration_, at, reg, kLoose, kSteps, Precision::f32);
+    while (reg > entropic::kSinkhornLast * p_.reg && !clock_.exhausted()) {
+      const double next = std::max(reg / entropic::kSinkhornFall, p_.reg);
+      sinkhorn_stage(transform_, iteration_, at, reg, entropic::kLoose, entropic::kLooseSteps, Precision::f32);
       rescale_both(at, reg / next);
       reg = next;
     }
@@ -38,7 +38,7 @@ class Sinkhorn {
 
   // The reg to start from. Potentials come in units of the problem's reg, and leave in units of the one returned.
   double first_reg(Potentials at) {
-    const double reg = std::max(o_.start > 0 ? o_.start : p_.range / 8, p_.reg);
+    const double reg = std::max(o_.start > 0 ? o_.start : p_.range * entropic::kFirstReg, p_.reg);
     if (o_.start > p_.reg) rescale_both(at, p_.reg / reg);
     return reg;
   }
@@ -64,8 +64,8 @@ class Sinkhorn {
     const Limits& limits = o_.limits;
     clock_.reserve = 1;
     if (!clock_.exhausted())
-      sinkhorn_stage(transform_, iteration_, at, p_.reg, std::max(0.9 * limits.tol, 1e-5), limits.max_iter,
-                     Precision::f32);
+      sinkhorn_stage(transform_, iteration_, at, p_.reg, std::max(0.9 * limits.tol, entropic::kSinkhornSingle),
+                     limits.max_iter, Precision::f32);
     clock_.reserve = 0;
     if (clock_.can_pass()) finish_exactly(at, out);
   }
@@ -77,7 +77,8 @@ class Sinkhorn {
     const Value v = stored.run(at, o_.kernel, limits.tol, limits.max_iter);
     clock_.reserve = 0;
     // Too few passes are left for another round on the kernel.
-    if (v.error > limits.tol && !clock_.can_pass(4) && !clock_.exhausted()) finish_exactly(at, out);
+    if (v.error > limits.tol && !clock_.can_pass(entropic::kRoundPasses) && !clock_.exhausted())
+      finish_exactly(at, out);
     else conclude(out, v, p_.reg, limits, clock_);
   }
 
@@ -87,8 +88,6 @@ class Sinkhorn {
     conclude(out, v, p_.reg, o_.limits, clock_);
   }
 
-  static constexpr double kLoose = 3e-2;  // error at which reg falls further
-  static constexpr index kSteps = 30;     // at one reg on the way, at most
   B& be_;
   const Problem p_;
   const SinkhornOptions o_;

@@ -26,7 +26,7 @@ class SnsSystem {
     kept_ = &T;
     assemble(row, col);
     first_ = dot(r_.data(), d_.data());
-    conjugate_gradients(*this, 1e-8 * first_, kMostIterations);
+    conjugate_gradients(*this, entropic::kSnsCgTol * first_, entropic::kSnsCgIterations);
     return dot(gradient_.data(), x_.data());
   }
   const double* step() const { return x_.data(); }
@@ -77,7 +77,6 @@ class SnsSystem {
   }
 
  private:
-  static constexpr index kMostIterations = 1000;
   B& be_;
   const Problem p_;
   const index n_, size_;
@@ -106,17 +105,17 @@ class Sns {
     const index n = p_.geo.n, m = p_.geo.m;
     const auto wanted = static_cast<index>(std::ceil(o_.density * static_cast<double>(n) * static_cast<double>(m)));
     Kept T;
-    T.limit = std::max<index>(64, 16 * ((wanted + n - 1) / n));
-    T.threshold = 1e-3 / static_cast<double>(std::max(n, m));
+    T.limit = std::max(entropic::kSnsLeastKept, entropic::kSnsSpare * ((wanted + n - 1) / n));
+    T.threshold = entropic::kSnsThreshold / static_cast<double>(std::max(n, m));
     if (v.error > tol && !clock_.exhausted()) v = evaluate(at.rows, at.columns, T);
     while (v.error > tol && !clock_.exhausted() && !stalled_) {
       while (T.overflow && !clock_.exhausted()) {  // more than can be sorted
-        T.threshold *= 10;
+        T.threshold *= entropic::kSnsThresholdRise;
         v = evaluate(at.rows, at.columns, T);
       }
       const double cut = be_.kept_largest(T, wanted);
       v = newton(at, v, T);
-      T.threshold = std::max(0.1 * cut, 1e-300);
+      T.threshold = std::max(entropic::kSnsThresholdFall * cut, 1e-300);
       ++out.newton_steps;
     }
     conclude(out, v, p_.reg, o_.limits, clock_);
@@ -166,19 +165,19 @@ class Sns {
   // One Newton step with backtracking; where none gains, the solve has stalled.
   Value newton(Potentials at, const Value& before, Kept& T) {
     const double slope = system_.solve(T, row_.data(), transform_.col());
-    const double slack = 1e-14 * (1 + std::fabs(before.F));
+    const double slack = entropic::kSnsNoise * (1 + std::fabs(before.F));
     double *phi = at.rows, *psi = at.columns, *trial = trial_.data();
     const double* x = system_.step();
     const index n = p_.geo.n, m = p_.geo.m;
-    for (double alpha = 1; alpha > 1e-9 && !clock_.exhausted(); alpha *= 0.5) {
+    for (double alpha = 1; alpha > entropic::kSnsLeastStep && !clock_.exhausted(); alpha *= 0.5) {
       add(be_, n, phi, alpha, x, trial);
       add(be_, m, psi, alpha, x + n, trial + n);
       const Value v = evaluate(trial, trial + n, T);
-      if (!(std::isfinite(v.F) && v.F >= before.F + 1e-4 * alpha * slope - slack)) continue;
+      if (!(std::isfinite(v.F) && v.F >= before.F + entropic::kArmijo * alpha * slope - slack)) continue;
       copy(be_, n, trial, phi);
       copy(be_, m, trial + n, psi);
-      fruitless_ = v.error < 0.99 * before.error ? 0 : fruitless_ + 1;
-      stalled_ = fruitless_ > kFruitless;
+      fruitless_ = v.error < entropic::kProgress * before.error ? 0 : fruitless_ + 1;
+      stalled_ = fruitless_ > entropic::kSnsPatience;
       return v;
     }
     stalled_ = true;
@@ -186,7 +185,6 @@ class Sns {
   }
 
  private:
-  static constexpr index kFruitless = 50;  // steps in a row without one per cent less error
   B& be_;
   const Problem p_;
   const SnsOptions o_;

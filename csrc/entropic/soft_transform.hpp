@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "entropic/constants.hpp"
 #include "entropic/marginals.hpp"
 
 namespace ot {
@@ -14,8 +15,6 @@ namespace ot {
 constexpr double least_mass(Precision precision) {
   return precision == Precision::f32 ? kLeastSum<float> : kLeastSum<double>;
 }
-// Differences of F that rounding of a pass makes, relative to 1 + |F|.
-constexpr double noise_of(Precision precision) { return precision == Precision::f32 ? 1e-7 : 1e-13; }
 
 // Methods that run lambdas on the device are public, because nvcc asks for it.
 template <Backend B>

@@ -33,16 +33,17 @@ class StoredKernelStage {
     iteration_.reset();
     bool built = false, stalled = false;
     int fruitless = 0;
-    // A round builds, calibrates, iterates and evaluates exactly: four passes at least.
-    while (v.error > tol && !clock_.exhausted() && clock_.can_pass(4) && !stalled && fruitless < kFruitless) {
+    while (v.error > tol && !clock_.exhausted() && clock_.can_pass(entropic::kRoundPasses) && !stalled &&
+           fruitless < entropic::kFruitlessRounds) {
       if (!built) build(at, storage);
       calibrate(at);
       const double before = v.error;
       // Float32 products carry the iteration to where their rounding shows, float64 ones from there.
       for (const Precision precision : {Precision::f32, Precision::f64}) {
-        const bool single = precision == Precision::f32;
-        const Goal goal{
-            .tol = single ? std::max(0.5 * tol, kSingle) : 0.5 * tol, .most = most, .noise = single ? 1e-6 : 1e-13};
+        const double target = entropic::kTargetPart * tol;
+        const Goal goal{.tol = precision == Precision::f32 ? std::max(target, entropic::kProductSingle) : target,
+                        .most = most,
+                        .noise = entropic::product_noise(precision)};
         const Progressed out = iteration_.run(at.columns, transform_.residual(), v, goal,
                                               [&](const double* psi) { return evaluate(psi, at.rows, precision); });
         v = out.value;
@@ -50,7 +51,7 @@ class StoredKernelStage {
       }
       built = v.escaped == 0;
       v = transform_.evaluate(p_.reg, at.columns, at.rows, Precision::f64);
-      fruitless = v.error < 0.9 * before ? 0 : fruitless + 1;
+      fruitless = v.error < entropic::kRoundGain * before ? 0 : fruitless + 1;
     }
     return v;
   }
@@ -125,7 +126,7 @@ class StoredKernelStage {
   double escaped(const double* psi, const double* phi) {
     const double *a = p_.a, *b = p_.b, *phi0 = phi0_.data(), *psi0 = psi0_.data();
     const index n = p_.geo.n, m = p_.geo.m;
-    constexpr double range = kRange;
+    constexpr double range = entropic::kScalingRange;
     return be_.template sums<1>(std::max(n, m), [=] OT_HD(index k, double* s) {
       if (k < m) s[0] += !(std::fabs(psi[k] - psi0[k]) < range) && b[k] > 0;
       if (k < n) s[0] += !(std::fabs(phi[k] - phi0[k]) < range) && a[k] > 0;
@@ -133,9 +134,6 @@ class StoredKernelStage {
   }
 
  private:
-  static constexpr double kSingle = 1e-6;  // error that float32 products resolve
-  static constexpr double kRange = 25;     // of log u, log v: float32 keeps exp(-75), what is lost is below exp(-25)
-  static constexpr int kFruitless = 5;     // rounds in a row that reduce the error by less than a tenth
   B& be_;
   const Problem p_;
   SoftTransform<B>& transform_;
