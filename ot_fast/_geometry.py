@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from . import _validate
 from ._arrays import HOST, Cuda, Place, byte_strides, dtype_of, on_device, place_of
 from ._backends import core_of
 from ._costs import Cost, cost_of, norms
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Vector = NDArray[np.float64]
 PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vectors i, j
@@ -56,15 +59,15 @@ class _Geometry:
         """The attributes without what is made from them."""
         return {k: v for k, v in self.__dict__.items() if k not in ("handle", "swapped")}
 
-    def _copied(self, state: dict[str, Any]) -> _Geometry:
+    def _copied(self, state: dict[str, Any]) -> Self:
         new = type(self).__new__(type(self))
         new.__setstate__(state)
         return new
 
-    def __copy__(self) -> _Geometry:
+    def __copy__(self) -> Self:
         return self._copied(self._lasting())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Geometry:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self._copied(copy.deepcopy(self._lasting(), memo))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -266,7 +269,7 @@ class Points:
             return self
         return replace(self, array=self.place.host(self.array), place=HOST)
 
-    @property
+    @cached_property
     def reach(self) -> float:
         """The largest absolute value of a coordinate."""
         return float(np.abs(self.box).max())
@@ -373,7 +376,9 @@ class PointCloud(_Geometry):
                 f"the largest is {reach:g}. Rescale x and y"
             )
         self.exponent = self.power * (law.degree or 0)
-        u, v = (np.ldexp(w.box, -self.power) for w in (x, y))
+        u, v = x.box, y.box
+        if self.power:
+            u, v = np.ldexp(u, -self.power), np.ldexp(v, -self.power)
         self.range = self.scale = law.bound(np.maximum(u[1] - v[0], v[1] - u[0]))
         most = 1e38 if self.dtype == np.float32 else 1e300
         if not self.range < most:
@@ -411,9 +416,10 @@ class PointCloud(_Geometry):
         return self.core.points(x, y, self.law.name, self.law.p, self.place.where())
 
     @cached_property
-    def swapped(self) -> PointCloud:
+    def swapped(self) -> Self:
         """The costs of y against x."""
-        return PointCloud.of(*self.points[::-1], self.law)
+        state = {"points": self.points[::-1], "shape": self.shape[::-1]}
+        return self._copied(self._lasting() | state)
 
     def point_gradient(self, gradient: Any) -> Any:
         """Derivatives in the points x that the core reads, float64, as derivatives in x."""

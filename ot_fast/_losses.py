@@ -37,10 +37,10 @@ FEW_DIGITS = 1e-4  # tol from which on Sinkhorn ends before Newton or a kernel h
 
 def loss_options(**given: Any) -> Options:
     """Options of a loss: a tolerance of 1e-6 by default, and at least one pass."""
-    options = Options(**given)
+    options = Options(**(given if given.get("tol") is not None else given | {"tol": TOL}))
     if options.max_iter == 0:
         raise ValueError("max_iter must be an integer >= 1; got 0")
-    return options if options.tol is not None else replace(options, tol=TOL)
+    return options
 
 
 def cloud_of(x: Any, y: Any, cost: Any, p: Any, names: tuple[str, str]) -> PointCloud:
@@ -179,8 +179,10 @@ def solve_term(
     symmetric = cloud.points[0] is cloud.points[1]
     tol = options.tolerance(p)
     # Where nothing is known the solver starts at a reg, or a diagonal, that is safe.
-    phi = f / p.reg if f is not None else np.full(n, 0.0 if g is None else np.nan)
-    psi = g / p.reg if g is not None else np.zeros(m)
+    phi = np.zeros(n) if g is None else np.full(n, np.nan)
+    if f is not None:
+        phi = f / p.reg
+    psi = np.zeros(m) if g is None else g / p.reg
     settings = p.core.SinkhornOptions(
         options.limits(p, MAX_ITER),
         kernel=_kernel(p, tol, symmetric),
@@ -228,9 +230,12 @@ def solve_terms(problems: dict[str, Problem], start: Start, options: Options) ->
     end = None if options.time_limit is None else time.monotonic() + options.time_limit
     terms = {}
     for name, p in problems.items():
-        left = None if end is None else max(end - time.monotonic(), 1e-9)
-        callback = None if options.callback is None else _named(options.callback, name)
-        terms[name] = start.solve(name, p, replace(options, time_limit=left, callback=callback))
+        own = options
+        if end is not None:
+            own = replace(own, time_limit=max(end - time.monotonic(), 1e-9))
+        if options.callback is not None:
+            own = replace(own, callback=_named(options.callback, name))
+        terms[name] = start.solve(name, p, own)
     return terms
 
 
@@ -250,14 +255,17 @@ class Loss:
 
     def __init__(self, terms: dict[str, Term], tol: float) -> None:
         self._terms, self.tol = terms, tol
-        worst = max(terms.values(), key=lambda t: t.error)
+        self._worst = worst = max(terms.values(), key=lambda t: t.error)
         self.reg = worst.problem.reg
         self.marginal_error = worst.error
         self.converged = worst.error <= tol
         self.n_iter = sum(t.n_iter for t in terms.values())
         self.status = checked_status(worst.status, self.converged)
-        text = f"{self._name}: error {worst.error:.2e} after {worst.n_iter} passes"
-        self.message = describe(text, tol, self.status)
+
+    @property
+    def message(self) -> str:
+        text = f"{self._name}: error {self._worst.error:.2e} after {self._worst.n_iter} passes"
+        return describe(text, self.tol, self.status)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}

@@ -146,8 +146,10 @@ class Problem:
 
     def core_cost(self, value: float) -> float:
         """A difference of costs, as reg and rho are, in the core's units."""
-        with np.errstate(over="ignore"):
-            return float(np.ldexp(value, -self.exponent))
+        try:
+            return math.ldexp(value, -self.exponent)
+        except OverflowError:
+            return math.inf
 
     @cached_property
     def core_reg(self) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import PointCloud
+from ._costs import Cost
+from ._geometry import Points
 from ._losses import (
     Loss,
     Term,
@@ -73,7 +74,8 @@ class MongeGap(Loss):
     @cached_property
     def _matched(self) -> tuple[Any, Any]:
         """c(x_i, Tx_i), and its gradient in Tx_i."""
-        return _matched(self._terms["gap"].cloud.swapped)
+        cloud = self._terms["gap"].cloud
+        return _matched(*cloud.points[::-1], cloud.law)
 
     @property
     def gradient(self) -> Any:
@@ -86,7 +88,11 @@ class MongeGap(Loss):
     def gradient_x(self) -> Any:
         main, *own = self._terms.values()
         pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
-        return total(main.cloud.points[1], (1 / len(main.psi), _matched(main.cloud)[1]), *pairs)
+        return total(
+            main.cloud.points[1],
+            (1 / len(main.psi), _matched(*main.cloud.points, main.cloud.law)[1]),
+            *pairs,
+        )
 
     @property
     def potentials(self) -> tuple[Any, Any]:
@@ -98,12 +104,12 @@ class MongeGap(Loss):
         return self._terms["gap"].g, self._terms["gap"].f
 
 
-def _matched(cloud: PointCloud) -> tuple[Any, Any]:
+def _matched(x: Points, y: Points, law: Cost) -> tuple[Any, Any]:
     """c(x_i, y_i), and its gradient in y_i: float64, where the points live."""
-    place = cloud.place
+    place = x.place
     with place.active():
-        x, y = (place.plain(v, np.float64) for v in (cloud.x, cloud.y))
-        return cloud.law.value_and_gradient(x, y, place.namespace())
+        u, v = (place.plain(points.array, np.float64) for points in (x, y))
+        return law.value_and_gradient(u, v, place.namespace())
 
 
 def monge_gap(
