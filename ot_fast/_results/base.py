@@ -158,7 +158,7 @@ class Result:
         >>> r.sparsify(top_k=2).nnz
         100
         """
-        P = self._sparsified(Kept(threshold, top_k, mass))
+        P = self._sparsified(Kept.read(threshold=threshold, top_k=top_k, mass=mass))
         return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)
 
     def _sparsified(self, kept: Kept) -> Any:

@@ -23,24 +23,27 @@ BINS = 4096
 
 @dataclass(frozen=True)
 class Kept:
-    """Which entries are kept: exactly one rule, as the caller gave it, checked."""
+    """Which entries are kept: those >= a threshold, the top_k of every row, or those that together
+    hold a fraction of the mass.
+    """
 
-    threshold: float | None = None
-    top_k: int | None = None
-    mass: float | None = None
+    rule: str  # "threshold", "top_k" or "mass"
+    amount: float
 
-    def __post_init__(self) -> None:
-        given = [name for name, value in vars(self).items() if value is not None]
+    @classmethod
+    def read(cls, **rules: Any) -> Kept:
+        """Of the caller's arguments, of which exactly one is given."""
+        given = {name: value for name, value in rules.items() if value is not None}
         if len(given) != 1:
-            raise ValueError(
-                f"sparsify needs exactly one of threshold, top_k, mass; got {given or 'none'}"
-            )
-        if self.top_k is not None:
-            _validate.integer(self.top_k, "top_k", least=1)
-        elif self.threshold is not None:
-            _validate.real(self.threshold, "threshold", positive=False)
-        elif _validate.real(self.mass, "mass", positive=True) > 1:
-            raise ValueError(f"mass must be a fraction in (0, 1]; got {self.mass}")
+            names = ", ".join(rules)
+            raise ValueError(f"sparsify needs exactly one of {names}; got {list(given) or 'none'}")
+        ((rule, value),) = given.items()
+        if rule == "top_k":
+            return cls(rule, _validate.integer(value, rule, least=1))
+        amount = _validate.real(value, rule, positive=rule == "mass")
+        if rule == "mass" and amount > 1:
+            raise ValueError(f"mass must be a fraction in (0, 1]; got {value}")
+        return cls(rule, amount)
 
 
 # ---- of a stored sparse plan -------------------------------------------------------------------
@@ -50,15 +53,15 @@ def of_entries(P: sp.csr_array, kept: Kept) -> sp.csr_array:
     """Of the entries of a CSR matrix."""
     value = P.data
     row = np.repeat(np.arange(P.shape[0]), np.diff(P.indptr))
-    if kept.top_k is not None:
+    if kept.rule == "top_k":
         order = np.lexsort((-value, row))
         rank = np.arange(len(value)) - P.indptr[row]
         keep = np.zeros(len(value), bool)
-        keep[order[rank < kept.top_k]] = True
-    elif kept.threshold is not None:
-        keep = value >= kept.threshold
+        keep[order[rank < kept.amount]] = True
+    elif kept.rule == "threshold":
+        keep = (kept.amount <= value) & (value > 0)
     else:
-        keep = _heaviest(value, float(kept.mass or 0) * float(value.sum(dtype=np.float64)))
+        keep = _heaviest(value, kept.amount * float(value.sum(dtype=np.float64)))
     index = row[keep], P.indices[keep]
     return sp.csr_array((value[keep], index), shape=P.shape)
 
@@ -66,7 +69,7 @@ def of_entries(P: sp.csr_array, kept: Kept) -> sp.csr_array:
 def _heaviest(value: NDArray[Any], mass: float) -> NDArray[np.bool_]:
     """The largest values that together hold this mass."""
     order = np.argsort(-value, kind="stable")
-    held = np.cumsum(value[order])
+    held = np.cumsum(value[order], dtype=np.float64)
     keep = np.zeros(len(value), bool)
     keep[order[: int(np.searchsorted(held, mass * ROUNDING)) + 1]] = True
     return keep
@@ -78,9 +81,9 @@ def _heaviest(value: NDArray[Any], mass: float) -> NDArray[np.bool_]:
 def of_plan(plan: Plan, kept: Kept) -> sp.csr_array:
     """Of an entropic plan, as the caller sees it."""
     p = plan.problem
-    if kept.top_k is not None:
+    if kept.rule == "top_k":  # of the caller's rows
         largest = _largest_of_columns if p.transposed else _largest_of_rows
-        P = largest(plan, kept.top_k)
+        P = largest(plan, int(kept.amount))
     elif p.geometry.place.cuda:
         P = _on_device(plan, kept)
     else:
@@ -92,13 +95,13 @@ def _on_device(plan: Plan, kept: Kept) -> sp.csr_array:
     """Entries above a threshold, gathered on the device; with a mass, the largest of them."""
     p = plan.problem
     n, m = plan.shape
-    if kept.mass is None:
-        cut = float(np.nextafter(kept.threshold or 0.0, 0))
+    if kept.rule == "threshold":
+        cut = float(np.nextafter(kept.amount, 0))
     else:  # the entries below it hold less than may be dropped
-        cut = p.mass * (1 - kept.mass) / math.prod(plan.shape)
+        cut = p.mass * (1 - kept.amount) / math.prod(plan.shape)
     begin, column, value = p.core.entries(plan.handle, cut, p.where)
-    if kept.mass is not None:
-        keep = _heaviest(value, _target(plan, kept.mass))
+    if kept.rule == "mass":
+        keep = _heaviest(value, _target(plan, kept.amount))
         row = np.repeat(np.arange(n), np.diff(begin))[keep]
         column, value = column[keep], value[keep]
         begin = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
@@ -115,11 +118,11 @@ def _cut(plan: Plan, kept: Kept) -> float:
     For a fraction of the mass: from two histograms of log2 P weighted by P, the second inside the
     bin of the first in which the fraction is reached. A pass each.
     """
-    if kept.mass is None:
-        return float(kept.threshold or 0.0)
+    if kept.rule == "threshold":
+        return kept.amount
     low, high = -1100.0, 1100.0
     above = 0.0
-    target = _target(plan, kept.mass) * ROUNDING
+    target = _target(plan, kept.amount) * ROUNDING
     for _ in range(2):
         edges = np.linspace(low, high, BINS + 1)
         counts = np.zeros(BINS)
