@@ -271,15 +271,21 @@ def sinkhorn_path(
         As in :func:`sinkhorn`; C is validated once.
     regs : array_like, shape (k,)
         Regularisations > 0, in any order; they are solved from the largest to the smallest.
-    init : OTResult or tuple (f, g), optional
+    init : result or tuple (f, g), optional
         Start of the first solve.
     **options
-        As in :func:`sinkhorn`.
+        ``method, tol, max_iter, callback, threads, time_limit, on_fail`` of every solve, as in
+        :func:`sinkhorn`.
 
     Returns
     -------
     list of OTResult
         In the order of `regs`.
+
+    Raises
+    ------
+    TypeError, ValueError, InfeasibleError, MemoryError, ConvergenceError
+        As :func:`sinkhorn`.
 
     Examples
     --------
@@ -288,7 +294,7 @@ def sinkhorn_path(
     >>> [bool(r.converged) for r in otf.sinkhorn_path(None, None, C, [0.1, 0.01, 0.001])]
     [True, True, True]
     """
-    values = np.atleast_1d(to_numpy(regs, "regs"))
+    values = np.atleast_1d(to_numpy(regs, "regs")).astype(np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"regs must be a nonempty vector; got shape {values.shape}")
     geometry = as_geometry(C)

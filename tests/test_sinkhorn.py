@@ -360,6 +360,15 @@ def test_path_gives_each_solution_in_the_order_asked():
         )
 
 
+def test_path_of_unsigned_regs_goes_down():
+    a, b, C = random_problem(9, 12, seed=16)
+    regs = np.array([1, 3, 2], "uint8")
+    seen = []
+    otf.sinkhorn_path(a, b, C, regs, callback=lambda info: seen.append(info["reg"]))
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {1.0, 2.0, 3.0}
+
+
 @pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean", "cityblock"])
 def test_entropic_map_averages_the_targets(cost):
     x, y = clouds(40, 50, 3, seed=17)
