@@ -270,7 +270,7 @@ class Points:
         return replace(self, array=self.place.host(self.array), place=HOST)
 
     @cached_property
-    def reach(self) -> float:
+    def largest(self) -> float:
         """The largest absolute value of a coordinate."""
         return float(np.abs(self.box).max())
 
@@ -349,37 +349,38 @@ class PointCloud(_Geometry):
     def __init__(
         self, x: Any, y: Any, cost: str = "sqeuclidean", *, p: float | None = None
     ) -> None:
-        law = cost_of(cost, p)
-        self._load(*points_of((x, y), ("x", "y")), law)
+        ground_cost = cost_of(cost, p)
+        self._load(*points_of((x, y), ("x", "y")), ground_cost)
 
     @classmethod
-    def of(cls, x: Points, y: Points, law: Cost) -> PointCloud:
+    def of(cls, x: Points, y: Points, ground_cost: Cost) -> PointCloud:
         """Of validated points of one dtype, which are not copied here."""
         cloud = cls.__new__(cls)
-        cloud._load(x, y, law)
+        cloud._load(x, y, ground_cost)
         return cloud
 
-    def _load(self, x: Points, y: Points, law: Cost) -> None:
-        self.points, self.law, self.place = (x, y), law, x.place
+    def _load(self, x: Points, y: Points, ground_cost: Cost) -> None:
+        self.points, self.ground_cost, self.place = (x, y), ground_cost, x.place
         self.shape = len(x.array), len(y.array)
         self.dtype = dtype_of(x.array)
-        if law.degree == 0:
+        if ground_cost.degree == 0:
             x.check_nonzero()
             y.check_nonzero()
         # Points are scaled by a power of two where costs could over- or underflow.
-        reach = max(x.reach, y.reach)
+        largest = max(x.largest, y.largest)
         limit = 2.0**40 if self.dtype == np.float32 else 2.0**100
-        self.power = math.frexp(reach)[1] if reach > limit or 0 < reach < 1 / limit else 0
-        if law.degree is None and self.power:
+        extreme = largest > limit or 0 < largest < 1 / limit
+        self.point_exponent = math.frexp(largest)[1] if extreme else 0
+        if ground_cost.degree is None and self.point_exponent:
             raise ValueError(
                 f'coordinates of cost="{self.cost}" must lie within {1 / limit:g} .. {limit:g}; '
-                f"the largest is {reach:g}. Rescale x and y"
+                f"the largest is {largest:g}. Rescale x and y"
             )
-        self.exponent = self.power * (law.degree or 0)
+        self.exponent = self.point_exponent * (ground_cost.degree or 0)
         u, v = x.box, y.box
-        if self.power:
-            u, v = np.ldexp(u, -self.power), np.ldexp(v, -self.power)
-        self.range = self.scale = law.bound(np.maximum(u[1] - v[0], v[1] - u[0]))
+        if self.point_exponent:
+            u, v = np.ldexp(u, -self.point_exponent), np.ldexp(v, -self.point_exponent)
+        self.range = self.scale = ground_cost.bound(np.maximum(u[1] - v[0], v[1] - u[0]))
         most = 1e38 if self.dtype == np.float32 else 1e300
         if not self.range < most:
             raise ValueError(
@@ -398,11 +399,11 @@ class PointCloud(_Geometry):
 
     @property
     def cost(self) -> str:
-        return self.law.name
+        return self.ground_cost.name
 
     @property
     def p(self) -> float:
-        return self.law.p
+        return self.ground_cost.p
 
     def _on_host(self) -> dict[str, Any]:
         x, y = self.points
@@ -410,10 +411,10 @@ class PointCloud(_Geometry):
         return {"points": (u, u if y is x else y.on_host())}
 
     def _handle(self) -> Any:
-        x, y = self.x, self.y
-        if self.power:
-            x, y = self.place.ldexp(x, -self.power), self.place.ldexp(y, -self.power)
-        return self.core.points(x, y, self.law.name, self.law.p, self.place.where())
+        x, y, k = self.x, self.y, -self.point_exponent
+        if k:
+            x, y = self.place.ldexp(x, k), self.place.ldexp(y, k)
+        return self.core.points(x, y, self.cost, self.p, self.place.where())
 
     @cached_property
     def swapped(self) -> Self:
@@ -423,16 +424,16 @@ class PointCloud(_Geometry):
 
     def point_gradient(self, gradient: Any) -> Any:
         """Derivatives in the points x that the core reads, float64, as derivatives in x."""
-        degree = self.law.degree
+        degree = self.ground_cost.degree
         if degree == 0:  # the core reads x_i / |x_i|
             return gradient / self.points[0].norms()[:, None]
-        power = self.power * ((degree or 1) - 1)
-        return self.place.ldexp(gradient, power) if power else gradient
+        exponent = self.point_exponent * ((degree or 1) - 1)
+        return self.place.ldexp(gradient, exponent) if exponent else gradient
 
     def pair_costs(self) -> PairCosts:
         """A function that computes costs of pairs from host indices: float64, on the host."""
         x, y = (self.place.host(v).astype(np.float64) for v in (self.x, self.y))
-        return lambda i, j: np.asarray(self.law.value(x[i], y[j]))
+        return lambda i, j: np.asarray(self.ground_cost.value(x[i], y[j]))
 
     def to_dense(self) -> Any:
         """The (n, m) cost matrix, in the points' dtype.

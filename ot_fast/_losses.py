@@ -51,21 +51,21 @@ def cloud_of(x: Any, y: Any, cost: Any, p: Any, names: tuple[str, str]) -> Point
                 f"{names[0]} is a PointCloud, which has {names[1]}, cost and p: leave them out"
             )
         x.place.namespace()  # TypeError where arrays have no arithmetic
-        _check_reach(*x.points)
+        _check_range(*x.points)
         return x
-    law = cost_of("sqeuclidean" if cost is None else cost, p)
+    ground_cost = cost_of("sqeuclidean" if cost is None else cost, p)
     place_of(x, names[0]).namespace()
     points = points_of((x, y), names)
-    _check_reach(*points)
-    return PointCloud.of(*points, law)
+    _check_range(*points)
+    return PointCloud.of(*points, ground_cost)
 
 
-def _check_reach(x: Points, y: Points) -> None:
-    reach = max(x.reach, y.reach)
-    if reach > FARTHEST or 0 < reach < 1 / FARTHEST:
+def _check_range(x: Points, y: Points) -> None:
+    largest = max(x.largest, y.largest)
+    if largest > FARTHEST or 0 < largest < 1 / FARTHEST:
         raise ValueError(
             f"the largest coordinate of {x.name} and {y.name} must lie within "
-            f"{1 / FARTHEST:g} .. {FARTHEST:g}; it is {reach:g}. Rescale the points"
+            f"{1 / FARTHEST:g} .. {FARTHEST:g}; it is {largest:g}. Rescale the points"
         )
 
 
@@ -83,7 +83,8 @@ def problem_of(
 def own_problem(p: Problem, side: int) -> Problem:
     """The problem of x (side 0) or y (side 1) with itself."""
     points, weight = _cloud(p).points[side], (p.a, p.b)[side]
-    return replace(p, geometry=PointCloud.of(points, points, _cloud(p).law), a=weight, b=weight)
+    cloud = PointCloud.of(points, points, _cloud(p).ground_cost)
+    return replace(p, geometry=cloud, a=weight, b=weight)
 
 
 def _cloud(p: Problem) -> PointCloud:
@@ -149,7 +150,7 @@ class Term:
     def extended(self, points: Points) -> Vector:
         """The potential g at other points y: one pass over their costs to x."""
         p, x = self.problem, self.cloud.points[0]
-        cloud = PointCloud.of(points, x, self.cloud.law)
+        cloud = PointCloud.of(points, x, self.cloud.ground_cost)
         rows = replace(p, geometry=cloud, a=np.ones(len(points.array)), b=p.a)
         damping = 1.0 if math.isinf(p.rho) else p.rho / (p.rho + p.reg)
         return p.reg * rows.softmin(self.phi) * damping

@@ -344,7 +344,7 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     geometry = result.geometry
     if not isinstance(geometry, PointCloud):
         raise TypeError(f"entropic_map needs the result of a PointCloud; got {geometry!r}")
-    target = PointCloud.of(*points_of((x_new, geometry.y), ("x_new", "y")), geometry.law)
+    target = PointCloud.of(*points_of((x_new, geometry.y), ("x_new", "y")), geometry.ground_cost)
     place = geometry.place
     V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
     if len(V) != geometry.shape[1]:

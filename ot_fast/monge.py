@@ -75,7 +75,7 @@ class MongeGap(Loss):
     def _matched(self) -> tuple[Any, Any]:
         """c(x_i, Tx_i), and its gradient in Tx_i."""
         cloud = self._terms["gap"].cloud
-        return _matched(*cloud.points[::-1], cloud.law)
+        return _matched(*cloud.points[::-1], cloud.ground_cost)
 
     @property
     def gradient(self) -> Any:
@@ -87,12 +87,9 @@ class MongeGap(Loss):
     @property
     def gradient_x(self) -> Any:
         main, *own = self._terms.values()
+        pull = _matched(*main.cloud.points, main.cloud.ground_cost)[1]
         pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
-        return total(
-            main.cloud.points[1],
-            (1 / len(main.psi), _matched(*main.cloud.points, main.cloud.law)[1]),
-            *pairs,
-        )
+        return total(main.cloud.points[1], (1 / len(main.psi), pull), *pairs)
 
     @property
     def potentials(self) -> tuple[Any, Any]:
@@ -104,12 +101,12 @@ class MongeGap(Loss):
         return self._terms["gap"].g, self._terms["gap"].f
 
 
-def _matched(x: Points, y: Points, law: Cost) -> tuple[Any, Any]:
+def _matched(x: Points, y: Points, ground_cost: Cost) -> tuple[Any, Any]:
     """c(x_i, y_i), and its gradient in y_i: float64, where the points live."""
     place = x.place
     with place.active():
         u, v = (place.plain(points.array, np.float64) for points in (x, y))
-        return law.value_and_gradient(u, v, place.namespace())
+        return ground_cost.value_and_gradient(u, v, place.namespace())
 
 
 def monge_gap(

@@ -162,7 +162,7 @@ for name, rho in (("sinkhorn_divergence", None), ("sinkhorn_divergence unbalance
         ),
         "test_losses.py",
         ("value", "transport", *GRADIENTS[:2]),
-        (*GRADIENTS, "marginal_error", "n_iter"),
+        (*GRADIENTS, "marginal_error", "n_iter", "status", "message"),
         kinds=POINTS,
         close={"float64": 1e-11, "float32": 1e-4},
     )
@@ -174,7 +174,7 @@ for name, debias in (("monge_gap", False), ("monge_gap debiased", True)):
         ),
         "test_losses.py",
         ("value", "transport", "displacement", "reg", "gradient", "gradient_x"),
-        ("marginal_error", "n_iter"),
+        ("marginal_error", "n_iter", "status", "message"),
         kinds=POINTS,
         close={"float64": 1e-11, "float32": 1e-4},
     )

@@ -430,6 +430,33 @@ def test_bad_points_raise_what_they_raise_on_the_cpu(cuda, call, x, y, options):
     assert str(got.value) == str(want.value)
 
 
+def test_losses_take_point_clouds_and_options(cuda):
+    x, y, a, b = clouds()
+    cloud, want = otf.PointCloud(cuda.put(x), cuda.put(y)), otf.PointCloud(x, y)
+    weights = cuda.put(a), cuda.put(b)
+    seen = []
+    options = {"reg": 0.3, "time_limit": 60.0}
+    got = otf.sinkhorn_divergence(cloud, None, *weights, callback=seen.append, **options)
+    assert got.value == pytest.approx(otf.sinkhorn_divergence(want, a=a, b=b, reg=0.3).value)
+    assert {record["term"] for record in seen} == {"xy", "xx", "yy"}
+    gap = otf.monge_gap(otf.PointCloud(cuda.put(x), cuda.put(x)), **options)
+    assert gap.value == pytest.approx(otf.monge_gap(x, x, reg=0.3).value)
+
+
+def test_copies_of_losses_stay_and_pickles_are_on_the_host(cuda):
+    x, y, _, _ = clouds()
+    for loss in (otf.sinkhorn_divergence, lambda x, y, **o: otf.monge_gap(x, x, **o)):
+        got = loss(cuda.put(x), cuda.put(y), reg=0.3)
+        want = cuda.host(got.gradient_x)
+        if not cuda.name.startswith("emulated-"):  # whose tensors are the host's
+            twin = copy.deepcopy(got)
+            np.testing.assert_array_equal(cuda.host(twin.gradient_x), want)
+            again = pickle.loads(pickle.dumps(got))
+            assert again.value == got.value
+            assert type(again.gradient_x) is np.ndarray
+            np.testing.assert_allclose(again.gradient_x, want, atol=1e-9)
+
+
 def test_losses_leave_nothing_large_on_the_host(cuda):
     if cuda.name != "emulated":
         pytest.skip("counts what moves between the emulated device and the host")

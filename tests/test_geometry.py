@@ -160,20 +160,20 @@ def test_the_table_of_costs_is_complete():
 @pytest.mark.parametrize("cost", COSTS)
 def test_costs_of_pairs_and_their_bound(cost):
     x, y = clouds(30, 30, 3, seed=1)
-    law = _costs.cost_of(**{"name": cost, "p": spec(cost)["p"]})
+    ground = _costs.cost_of(**{"name": cost, "p": spec(cost)["p"]})
     C = pairwise(x, y, cost)
-    np.testing.assert_allclose(law.value(x, y), np.diag(C), rtol=1e-12, atol=1e-14)
-    value, gradient = law.value_and_gradient(x, y)
+    np.testing.assert_allclose(ground.value(x, y), np.diag(C), rtol=1e-12, atol=1e-14)
+    value, gradient = ground.value_and_gradient(x, y)
     np.testing.assert_allclose(value, np.diag(C), rtol=1e-12, atol=1e-14)
     v = np.random.default_rng(0).normal(size=y.shape)
     h = 1e-7
-    slope = (law.value(x, y + h * v) - law.value(x, y - h * v)) / (2 * h)
+    slope = (ground.value(x, y + h * v) - ground.value(x, y - h * v)) / (2 * h)
     np.testing.assert_allclose((gradient * v).sum(1), slope, rtol=1e-5, atol=1e-6)
     side = np.maximum(x.max(0) - y.min(0), y.max(0) - x.min(0))
-    assert C.max() <= law.bound(side)
-    if law.degree is not None:
-        scaled = law.value(4 * x, 4 * y)
-        np.testing.assert_array_equal(scaled, 4.0**law.degree * law.value(x, y))
+    assert C.max() <= ground.bound(side)
+    if ground.degree is not None:
+        scaled = ground.value(4 * x, 4 * y)
+        np.testing.assert_array_equal(scaled, 4.0**ground.degree * ground.value(x, y))
 
 
 @pytest.mark.parametrize("cost", COSTS)

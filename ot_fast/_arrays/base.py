@@ -60,8 +60,8 @@ class Place:
         """What `empty` gave, once it is written, as the caller gets it."""
         return array
 
-    def ldexp(self, array: Any, power: int) -> Any:
-        """array * 2^power, exactly."""
+    def ldexp(self, array: Any, exponent: int) -> Any:
+        """array * 2^exponent, exactly."""
         raise NotImplementedError
 
     def box(self, points: Any) -> Vector:
@@ -123,10 +123,10 @@ class Cuda(Place):
             _backends.cuda().wait((self.device, stream, None))
         return self.cast(array, dtype, copy)
 
-    def ldexp(self, array: Any, power: int) -> Any:
-        half = power // 2  # 2^power itself may not be a number
+    def ldexp(self, array: Any, exponent: int) -> Any:
+        half = exponent // 2  # 2^exponent itself may not be a number
         with self.active():
-            return self.plain(array * 2.0**half * 2.0 ** (power - half), dtype_of(array))
+            return self.plain(array * 2.0**half * 2.0 ** (exponent - half), dtype_of(array))
 
     def box(self, points: Any) -> Vector:
         xp = self.namespace()

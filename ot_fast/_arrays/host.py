@@ -40,8 +40,8 @@ class Host(Place):
     def empty(self, shape: tuple[int, int], dtype: Any) -> Any:
         return np.empty(shape, dtype)
 
-    def ldexp(self, array: Any, power: int) -> Any:
-        return np.ldexp(array, power)
+    def ldexp(self, array: Any, exponent: int) -> Any:
+        return np.ldexp(array, exponent)
 
     def box(self, points: NDArray[Any]) -> Vector:
         return _backends.core.bounds(points)
