@@ -164,6 +164,20 @@ def measure(builds: Sequence[Build], job: Job, args: argparse.Namespace) -> Row:
     return row | {"status": "ok", "solves_per_turn": count}
 
 
+def measure_suites(builds: Sequence[Build], args: argparse.Namespace) -> list[Row]:
+    """The rows of all suites; after an interrupt, those that are complete."""
+    rows: list[Row] = []
+    try:
+        for suite in args.suites:
+            for case, solver, job in tqdm(SUITES[suite](), desc=suite, unit="row", leave=False):
+                if args.cases in case:
+                    row = measure(builds, job, args)
+                    rows.append({"suite": suite, "case": case, "solver": solver} | row)
+    except KeyboardInterrupt:
+        print("interrupted: the rows that are complete follow", file=sys.stderr)
+    return rows
+
+
 def line(row: Row) -> list[str]:
     name = [row["suite"], row["case"], row["solver"]]
     if row["status"] != "ok":
@@ -210,17 +224,10 @@ def main(argv: list[str] | None = None) -> list[Row]:
     load = os.getloadavg()[0]
     if load > 0.3 * args.threads:
         print(f"warning: load average {load:.1f}: the times are not to be trusted", file=sys.stderr)
-    rows: list[Row] = []
     with ExitStack() as stack:
-        builds = [
-            stack.enter_context(closing(Build(tree, args.threads)))
-            for tree in (args.base, args.new)
-        ]
-        for suite in args.suites:
-            for case, solver, job in tqdm(SUITES[suite](), desc=suite, unit="row", leave=False):
-                if args.cases in case:
-                    row = measure(builds, job, args)
-                    rows.append({"suite": suite, "case": case, "solver": solver} | row)
+        trees = (args.base, args.new)
+        builds = [stack.enter_context(closing(Build(tree, args.threads))) for tree in trees]
+        rows = measure_suites(builds, args)
     names = ["suite", "case", "solver", "base ms", "new ms", "new / base", "quartiles", "answers"]
     print(f"ISA {builds[0].isa} / {builds[1].isa}, {args.threads} threads, load {load:.2f}\n")
     print(report.table(names, [line(row) for row in rows]))

@@ -15,6 +15,7 @@ import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,63 +129,74 @@ def smooth(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array([a.mean() for a, k in zip(at, keep, strict=True) if k]), np.array(means)
 
 
+STYLE = {
+    "font.family": ["STIXGeneral", "DejaVu Sans"],
+    "mathtext.fontset": "stix",
+    "font.size": 11.0,
+    "axes.titlesize": 12.0,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "ytick.minor.size": 0.0,
+}
+INK, BLUE, ORANGE, GREY = "#22262b", "#1f5fa8", "#d9822b", "#b4bac1"
+SYMBOL = {"sqeuclidean": r"$|x-y|^2$", "euclidean": r"$|x-y|$"}
+
+
 def draw(fits: list[Fit], path: Path) -> None:
     """A row a cost: the map without the gap, with it, and the two curves."""
     import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    ink, blue, orange, grey = "#222222", "#2166ac", "#e08214", "#b8b8b8"
-    plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     costs = list(dict.fromkeys(f.cost for f in fits))
-    figure, axes = plt.subplots(
-        len(costs), 4, figsize=(15, 3.7 * len(costs)), squeeze=False, layout="constrained",
-        width_ratios=[1, 1, 1.05, 1.05],
-    )  # fmt: skip
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(14, 3.4 * len(costs)), dpi=150, layout="constrained")
+        rows = figure.subplots(len(costs), 4, squeeze=False, width_ratios=[0.8, 0.8, 1.1, 1.1])
+        for row, cost in zip(rows, costs, strict=True):
+            pair = sorted((f for f in fits if f.cost == cost), key=lambda f: f.weight)
+            for axes, f in zip(row, pair, strict=False):
+                draw_map(axes, f)
+            draw_curves(row[2], pair, "divergence", "Sinkhorn divergence")
+            row[2].set_yscale("log")
+            draw_curves(row[3], pair, "gap", f"Monge gap, {SYMBOL[cost]}")
+            row[3].axhline(pair[0].floor, color=INK, lw=0.8, ls=":")
+            row[3].annotate("lower bound, reg log n", (0.98, pair[0].floor),
+                            xycoords=("axes fraction", "data"), xytext=(0, 4),
+                            textcoords="offset points", ha="right", color=INK)  # fmt: skip
+            row[3].set_ylim(bottom=0)
+        for axes, ncols, markers in ((rows[0][0], 3, 2.0), (rows[0][2], 2, 1.0)):
+            handles, labels = axes.get_legend_handles_labels()
+            side = "left" if axes is rows[0][0] else "right"
+            figure.legend(handles, labels, loc=f"outside lower {side}", ncols=ncols, frameon=False,
+                          markerscale=markers)  # fmt: skip
+        figure.savefig(path)
+
+
+def draw_map(axes: Any, f: Fit) -> None:
+    """Points, their images and lines between them, over the target."""
     rng = np.random.default_rng(7)
     x, y = moons(400, rng), s_curve(400, rng)
-    symbol = {"sqeuclidean": r"$|x-y|^2$", "euclidean": r"$|x-y|$"}
-    for row, cost in zip(axes, costs, strict=True):
-        pair = sorted((f for f in fits if f.cost == cost), key=lambda f: f.weight)
-        for ax, f in zip(row, pair, strict=False):
-            Tx = f(x)
-            ax.scatter(*y.T, s=9, color=grey, lw=0, label="target")
-            lines = np.stack([x[::4], Tx[::4]], axis=1)
-            for p in lines:
-                ax.plot(*p.T, color=ink, lw=0.5, alpha=0.35, zorder=1)
-            ax.scatter(*x.T, s=9, color=blue, lw=0, label="source $x$")
-            ax.scatter(*Tx.T, s=9, color=orange, lw=0, label="image $T(x)$", zorder=3)
-            gap = otf.monge_gap(x, Tx, cost=cost, reg=1e-3 * mean_cost(x, Tx, cost), tol=1e-4)
-            with_gap = "with the Monge gap" if f.weight > 0 else "divergence only"
-            ax.set_title(f"{symbol[cost]}, {with_gap}\ngap of this map: {gap.value:.3f}", color=ink)
-            ax.set_aspect("equal")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
-        for ax, name, label in (
-            (row[2], "divergence", "Sinkhorn divergence"),
-            (row[3], "gap", f"Monge gap, {symbol[cost]}"),
-        ):
-            for f, colour in zip(pair, (grey, orange), strict=False):
-                at, means = smooth(getattr(f, name), max(10, len(f.gap) // 100))
-                ax.plot(at, means, color=colour, lw=1.8,
-                        label="with the gap" if f.weight > 0 else "divergence only")  # fmt: skip
-            if name == "gap":
-                ax.axhline(pair[0].floor, color=ink, lw=0.8, ls=":")
-                ax.annotate("lower bound, reg log n", (0.98, pair[0].floor),
-                            xycoords=("axes fraction", "data"), xytext=(0, 4),
-                            textcoords="offset points", ha="right", color=ink)  # fmt: skip
-                ax.set_ylim(bottom=0)
-            else:
-                ax.set_yscale("log")
-                ax.legend(frameon=False, loc="upper right")
-            ax.set_title(label, color=ink)
-            ax.set_xlabel("step")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, markerscale=2)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    Tx = f(x)
+    axes.scatter(*y.T, s=9, color=GREY, lw=0, label="target")
+    for ends in np.stack([x[::4], Tx[::4]], axis=1):
+        axes.plot(*ends.T, color=INK, lw=0.5, alpha=0.35, zorder=1)
+    axes.scatter(*x.T, s=9, color=BLUE, lw=0, label="source $x$")
+    axes.scatter(*Tx.T, s=9, color=ORANGE, lw=0, label="image $T(x)$", zorder=3)
+    gap = otf.monge_gap(x, Tx, cost=f.cost, reg=1e-3 * mean_cost(x, Tx, f.cost), tol=1e-4)
+    loss = "divergence and gap" if f.weight > 0 else "divergence only"
+    axes.set_title(f"{SYMBOL[f.cost]}, {loss}\ngap of this map: {gap.value:.3f}")
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+
+
+def draw_curves(axes: Any, pair: list[Fit], name: str, title: str) -> None:
+    for f, colour in zip(pair, (GREY, ORANGE), strict=False):
+        at, means = smooth(getattr(f, name), max(10, len(f.gap) // 100))
+        label = "divergence and gap" if f.weight > 0 else "divergence only"
+        axes.plot(at, means, color=colour, lw=1.8, label=label)
+    axes.set_title(title)
+    axes.set_xlabel("step")
 
 
 def main() -> None:
