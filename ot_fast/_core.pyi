@@ -1,7 +1,7 @@
 """The CPU core: thin, unchecked beyond sizes. Vectors are float64, potentials in units of reg."""
 
 from collections.abc import Callable
-from typing import Any, TypedDict, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,29 @@ class Geometry:
     @property
     def shape(self) -> tuple[int, int]: ...
 
-class Stats(TypedDict):
-    min: float
-    max: float
-    nan: int
-    neg_inf: int
-    pos_inf: int
-    first_bad: int
+@final
+class CostStats:
+    """Of finite costs; ``first_bad`` is the flat index of the first NaN or -inf, -1 for none."""
+
+    @property
+    def min(self) -> float: ...
+    @property
+    def max(self) -> float: ...
+    @property
+    def nan(self) -> int: ...
+    @property
+    def neg_inf(self) -> int: ...
+    @property
+    def pos_inf(self) -> int: ...
+    @property
+    def first_bad(self) -> int: ...
 
 Callback = Callable[[dict[str, Any]], object]
 
 def dense(C: Floats, shift: float = 0.0) -> Geometry: ...
 def points(x: Floats, y: Floats, cost: str, p: float = 2.0, threads: int = 0) -> Geometry: ...
 def bounds(points: Floats) -> Vector: ...
-def stats(geometry: Geometry, threads: int = 0) -> Stats: ...
+def stats(geometry: Geometry, threads: int = 0) -> CostStats: ...
 def c_transform(
     geometry: Geometry, g: Vector, weight: Vector, threads: int = 0
 ) -> tuple[Vector, Vector]: ...

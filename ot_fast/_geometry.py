@@ -121,10 +121,10 @@ class DenseCost(_Geometry):
         self.shape = n, m
         self.dtype = dtype_of(self.C)
         stats = self.core.stats(self.core.dense(self._rows), self.place.where())
-        if stats["nan"] or stats["neg_inf"]:
+        if stats.nan or stats.neg_inf:
             self._refuse(stats)
-        self.has_forbidden = stats["pos_inf"] > 0
-        low, high = stats["min"], stats["max"]
+        self.has_forbidden = stats.pos_inf > 0
+        low, high = stats.min, stats.max
         if low > high:  # no finite entry at all
             low = high = 0.0
         # C and reg are scaled by 2^-exponent where C - min C, 1/reg or squares of costs could leave
@@ -166,12 +166,12 @@ class DenseCost(_Geometry):
 
     def _refuse(self, stats: Any) -> None:
         """ValueError for the first entry that is NaN or -inf."""
-        k = divmod(stats["first_bad"], int(self._rows.shape[1]))
+        k = divmod(stats.first_bad, int(self._rows.shape[1]))
         i, j = k[::-1] if self.transposed else k
         value = self.place.host(self.C[i : i + 1, j : j + 1])[0, 0]
         raise ValueError(
             f"C must not hold NaN or -inf; C[{i}, {j}] = {value} "
-            f"({stats['nan'] + stats['neg_inf']} of {math.prod(self.shape)} entries)"
+            f"({stats.nan + stats.neg_inf} of {math.prod(self.shape)} entries)"
         )
 
     def _sample(self) -> Vector:

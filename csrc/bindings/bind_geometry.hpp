@@ -47,95 +47,89 @@ std::unique_ptr<GeometryHandle<Place>> points(const py::object& x, const py::obj
   return handle;
 }
 
-// `where` is what the place needs to know of a call: threads, or a stream.
+template <class Place>
+CostStats stats(const GeometryHandle<Place>& h, typename Place::Where where) {
+  typename Place::Session session(where);
+  return released([&] { return session.be.stats(h.view); });
+}
+
+// u_i = min_j C_ij - shift - g_j, and v_j = min_i C_ij - shift - u_i over rows of positive weight.
+template <class Place>
+py::tuple c_transform(const GeometryHandle<Place>& h, const Vector& g, const Vector& weight,
+                      typename Place::Where where) {
+  typename Place::Session session(where);
+  input(g, h.view.m, "g");
+  input(weight, h.view.n, "weight");
+  Vector row(h.view.n), col(h.view.m);
+  const auto gs = session.in(g), w = session.in(weight);
+  auto r = session.out(row), c = session.out(col);
+  released([&] { session.be.c_transform(h.view, gs.data(), r.data(), w.data(), c.data()); });
+  r.done();
+  c.done();
+  return py::make_tuple(row, col);
+}
+
+// min_i C_ij - shift - f_i over rows of positive weight.
+template <class Place>
+Vector column_min(const GeometryHandle<Place>& h, const Vector& f, const Vector& weight, typename Place::Where where) {
+  typename Place::Session session(where);
+  input(f, h.view.n, "f");
+  input(weight, h.view.n, "weight");
+  Vector col(h.view.m);
+  const auto fs = session.in(f), w = session.in(weight);
+  auto c = session.out(col);
+  double* row = const_cast<double*>(fs.data());  // read only where g is null
+  released([&] { session.be.c_transform(h.view, nullptr, row, w.data(), c.data()); });
+  c.done();
+  return col;
+}
+
+// (C - shift) w
+template <class Place>
+Vector cost_apply(const GeometryHandle<Place>& h, const Vector& w, typename Place::Where where) {
+  typename Place::Session session(where);
+  input(w, h.view.m, "w");
+  Vector out(h.view.n);
+  const auto ws = session.in(w);
+  auto o = session.out(out);
+  released([&] { session.be.cost_apply(h.view, ws.data(), o.data()); });
+  o.done();
+  return out;
+}
+
+// The cost matrix into out (n, m), of the dtype of the costs.
+template <class Place>
+void cost_rows(const GeometryHandle<Place>& h, const py::object& out, typename Place::Where where) {
+  const Matrix to = Place::matrix(out, true);
+  if (to.rows != h.view.n || to.cols != h.view.m || to.dtype != h.view.dtype)
+    throw py::value_error("out must have the shape and dtype of the costs");
+  typename Place::Session session(where);
+  released([&] { session.be.cost_rows(h.view, to.data, to.ld); });
+  session.finish();
+}
+
+// The last argument, `where`, is what the place needs to know of a call: threads, or a stream.
 template <class Place>
 void bind_geometry(py::module_& module) {
   using Handle = GeometryHandle<Place>;
-  using Session = typename Place::Session;
-  using Where = typename Place::Where;
   const auto where = [] { return py::arg_v(Place::kWhere, Place::anywhere()); };
-
   py::class_<Handle>(module, "Geometry", py::module_local()).def_property_readonly("shape", [](const Handle& h) {
     return py::make_tuple(h.view.n, h.view.m);
   });
+  py::class_<CostStats>(module, "CostStats", py::module_local())
+      .def_readonly("min", &CostStats::min)
+      .def_readonly("max", &CostStats::max)
+      .def_readonly("nan", &CostStats::nan)
+      .def_readonly("neg_inf", &CostStats::neg_inf)
+      .def_readonly("pos_inf", &CostStats::pos_inf)
+      .def_readonly("first_bad", &CostStats::first_bad);
   module.def("dense", dense<Place>, py::arg("C"), py::arg("shift") = 0.0);
   module.def("points", points<Place>, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("p") = 2.0, where());
-
-  module.def(
-      "stats",
-      [](const Handle& h, Where place) {
-        Session session(place);
-        const auto s = released([&] { return session.be.stats(h.view); });
-        py::dict d;
-        d["min"] = s.min;
-        d["max"] = s.max;
-        d["nan"] = s.nan;
-        d["neg_inf"] = s.neg_inf;
-        d["pos_inf"] = s.pos_inf;
-        d["first_bad"] = s.first_bad;
-        return d;
-      },
-      py::arg("geometry"), where());
-
-  module.def(
-      "c_transform",
-      [](const Handle& h, const Vector& g, const Vector& weight, Where place) {
-        Session session(place);
-        input(g, h.view.m, "g");
-        input(weight, h.view.n, "weight");
-        Vector row(h.view.n), col(h.view.m);
-        const auto gs = session.in(g), w = session.in(weight);
-        auto r = session.out(row), c = session.out(col);
-        released([&] { session.be.c_transform(h.view, gs.data(), r.data(), w.data(), c.data()); });
-        r.done();
-        c.done();
-        return py::make_tuple(row, col);
-      },
-      py::arg("geometry"), py::arg("g"), py::arg("weight"), where());
-
-  // min_i C_ij - shift - f_i over rows of positive weight.
-  module.def(
-      "column_min",
-      [](const Handle& h, const Vector& f, const Vector& weight, Where place) {
-        Session session(place);
-        input(f, h.view.n, "f");
-        input(weight, h.view.n, "weight");
-        Vector col(h.view.m);
-        const auto fs = session.in(f), w = session.in(weight);
-        auto c = session.out(col);
-        double* row = const_cast<double*>(fs.data());  // read only where g is null
-        released([&] { session.be.c_transform(h.view, nullptr, row, w.data(), c.data()); });
-        c.done();
-        return col;
-      },
-      py::arg("geometry"), py::arg("f"), py::arg("weight"), where());
-
-  module.def(
-      "cost_apply",
-      [](const Handle& h, const Vector& w, Where place) {
-        Session session(place);
-        input(w, h.view.m, "w");
-        Vector out(h.view.n);
-        const auto ws = session.in(w);
-        auto o = session.out(out);
-        released([&] { session.be.cost_apply(h.view, ws.data(), o.data()); });
-        o.done();
-        return out;
-      },
-      py::arg("geometry"), py::arg("w"), where());
-
-  // The cost matrix into out (n, m), of the dtype of the costs.
-  module.def(
-      "cost_rows",
-      [](const Handle& h, const py::object& out, Where place) {
-        const Matrix to = Place::matrix(out, true);
-        if (to.rows != h.view.n || to.cols != h.view.m || to.dtype != h.view.dtype)
-          throw py::value_error("out must have the shape and dtype of the costs");
-        Session session(place);
-        released([&] { session.be.cost_rows(h.view, to.data, to.ld); });
-        session.finish();
-      },
-      py::arg("geometry"), py::arg("out"), where());
+  module.def("stats", stats<Place>, py::arg("geometry"), where());
+  module.def("c_transform", c_transform<Place>, py::arg("geometry"), py::arg("g"), py::arg("weight"), where());
+  module.def("column_min", column_min<Place>, py::arg("geometry"), py::arg("f"), py::arg("weight"), where());
+  module.def("cost_apply", cost_apply<Place>, py::arg("geometry"), py::arg("w"), where());
+  module.def("cost_rows", cost_rows<Place>, py::arg("geometry"), py::arg("out"), where());
 }
 
 }  // namespace ot::bindings
