@@ -67,13 +67,15 @@ class NetworkSimplex {
   void start(const Array<double>& guess) {
     clear_tree();
     for (index v = 0; v < root_; ++v) tree_[v].flow = mass(v);
-    Array<std::uint64_t> keys;  // the bits of the entry as float32, then those of the arc: they sort as integers
-    index whole = 0;            // entries that fill their column alone come first, in any order
+    // The bits of the entry as float32, then those of the arc: they sort as integers.
+    Array<std::uint64_t> keys;
+    keys.reserve(nodes());
+    index whole = 0;  // entries that fill their column alone come first, in any order
     for (index e = 0; e < guess.size(); ++e) {
       if (!(guess[e] > 0)) continue;
       const auto flow = std::bit_cast<std::uint32_t>(static_cast<float>(guess[e]));
       keys.push_back((std::uint64_t{flow} << 32) | ~static_cast<std::uint32_t>(e));
-      if (guess[e] > (1 - 1e-9) * sides_.b[arcs[e].col]) std::swap(keys.back(), keys[whole++]);
+      if (guess[e] > (1 - kWhole) * sides_.b[arcs[e].col]) std::swap(keys.back(), keys[whole++]);
     }
     std::sort(keys.begin() + static_cast<std::ptrdiff_t>(whole), keys.end(), std::greater<>());
     for (const std::uint64_t key : keys) {
@@ -132,8 +134,8 @@ class NetworkSimplex {
   FlowPlan solve(F poll) {
     price_tree();
     const index count = arcs.size();
-    const index block = std::max<index>(32, static_cast<index>(std::sqrt(static_cast<double>(count))));
-    const index most = 50 * nodes() * (1 + count / nodes());
+    const index block = std::max<index>(kLeastBlock, static_cast<index>(std::sqrt(static_cast<double>(count))));
+    const index most = kMostPivots * nodes() * (1 + count / nodes());
     index next = 0;
     for (index pivots = 0; pivots < most; ++pivots) {
       index best = -1, seen = 0;
@@ -153,7 +155,7 @@ class NetworkSimplex {
         if (best >= 0) break;
       }
       if (best < 0) break;
-      if (!pivot(best, least) || (pivots % 4096 == 4095 && poll())) break;
+      if (!pivot(best, least) || (pivots % kPollPivots == kPollPivots - 1 && poll())) break;
     }
     return plan();
   }
@@ -196,6 +198,14 @@ class NetworkSimplex {
   }
 
  private:
+  static constexpr double kTolerance = 1e-10;  // of a reduced cost, over the largest cost
+  static constexpr double kDust = 1e-14;       // flow that rounding leaves on an empty arc; masses sum to 1
+  static constexpr double kWhole = 1e-9;       // relative difference of an entry that fills its column
+  static constexpr double kTiny = 1e-300;      // where all costs are 0
+  static constexpr index kLeastBlock = 32;     // arcs priced at a time: the root of their number, this at least
+  static constexpr index kMostPivots = 50;     // times the number of nodes and arcs
+  static constexpr index kPollPivots = 4096;   // between two polls
+
   struct Blocking {
     double delta = INFINITY;  // the flow that can enter
     index leaving = -1;       // the arc above this node leaves
@@ -211,8 +221,8 @@ class NetworkSimplex {
     double top = 0;
     for (const Arc& arc : arcs)
       if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
-    tolerance_ = 1e-10 * std::max(top, 1e-300);
-    const double big = (top + 1e-300) * static_cast<double>(nodes());
+    tolerance_ = kTolerance * std::max(top, kTiny);
+    const double big = (top + kTiny) * static_cast<double>(nodes());
     tree_[root_].depth = 0;
     stack_.assign(1, root_);
     while (!stack_.empty()) {
@@ -302,7 +312,7 @@ class NetworkSimplex {
   void change_flow(index v, double by) {
     double& flow = tree_[v].flow;
     flow += by;
-    if (flow < 1e-14) flow = 0;
+    if (flow < kDust) flow = 0;
   }
 
   const FlowSides sides_;

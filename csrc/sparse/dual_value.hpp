@@ -59,6 +59,7 @@ inline DualValue dual_value(const LineDual& dual, Beta rule) {
   out.beta = dual.at.beta;
   const double top_alpha = LineDual::largest(dual.at.alpha);
   Array<double> order;
+  order.reserve(p.others);
   for (index i = 0; i < p.others; ++i)
     if (p.a[i] > 0) out.value += p.a[i] * dual.at.alpha[i];
   for (index j = 0; j < p.lines; ++j) {

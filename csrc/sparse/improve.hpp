@@ -19,6 +19,10 @@ struct Restriction {
 
   void restrict_to(const EntryList& candidates, const Array<char>& kept) {
     EntryList& entries = dual.entries;
+    const index count = std::count(kept.begin(), kept.end(), char{1});
+    from.reserve(count);
+    entries.idx.reserve(count);
+    entries.cost.reserve(count);
     from.clear();
     entries.idx.clear();
     entries.cost.clear();
@@ -52,6 +56,7 @@ inline bool fill_free_places(const LineDual& candidates, const LineIterate& at, 
   const EntryList& entries = candidates.entries;
   bool added = false;
   Array<index> order;
+  order.reserve(candidates.problem.others);
   for (index j = 0; j < candidates.problem.lines; ++j) {
     const auto slack = [&](index e) { return at.alpha[entries.idx[e]] + at.beta[j] - entries.cost[e]; };
     index places = k;

@@ -87,8 +87,8 @@ class LineHessian {
       count += line.tied() + line.above() > 1;
     }
     lines_.resize(count);
-    sort_by(lines_, spare_lines_, [](const Line& line) { return line.above(); });
-    if (tied > 0) sort_by(lines_, spare_lines_, [](const Line& line) { return line.tied(); });
+    sort_by(lines_, scratch_.lines, [](const Line& line) { return line.above(); });
+    if (tied > 0) sort_by(lines_, scratch_.lines, [](const Line& line) { return line.tied(); });
   }
 
   // coupling_ by line, diagonal_ and degree_ by other.
@@ -125,28 +125,28 @@ class LineHessian {
   void sort_others(index count) {
     others_.resize(count);
     for (index i = 0; i < count; ++i) others_[i] = static_cast<std::int32_t>(i);
-    sort_by(others_, spare_others_, [this](std::int32_t i) { return degree_[i]; });
+    sort_by(others_, scratch_.others, [this](std::int32_t i) { return degree_[i]; });
   }
 
   // Stable counting sort.
   template <class T, class Length>
   void sort_by(Array<T>& items, Array<T>& spare, Length length) {
-    count_.clear();
+    scratch_.count.clear();
     for (const T& item : items) {
       const index n = length(item);
-      if (n + 1 >= count_.size()) count_.resize(n + 2, 0);
-      ++count_[n + 1];
+      if (n + 1 >= scratch_.count.size()) scratch_.count.resize(n + 2, 0);
+      ++scratch_.count[n + 1];
     }
-    for (index n = 1; n < count_.size(); ++n) count_[n] += count_[n - 1];
+    for (index n = 1; n < scratch_.count.size(); ++n) scratch_.count[n] += scratch_.count[n - 1];
     spare.resize(items.size());
-    for (const T& item : items) spare[count_[length(item)]++] = item;
+    for (const T& item : items) spare[scratch_.count[length(item)]++] = item;
     items.swap(spare);
   }
 
   // Slots of lines hold places of others, slots of others hold places in q.
   void lay_out(const LineView& L, index line_slices, index other_slices) {
-    place_.resize(L.others);
-    for (index r = 0; r < others_.size(); ++r) place_[others_[r]] = static_cast<std::int32_t>(r);
+    scratch_.place.resize(L.others);
+    for (index r = 0; r < others_.size(); ++r) scratch_.place[others_[r]] = static_cast<std::int32_t>(r);
     line_slots_.begin.assign(1, 0);
     index last = 0;
     for (index s = 0; s < line_slices; ++s) {
@@ -165,17 +165,17 @@ class LineHessian {
       other_slots_.begin.push_back(other_slots_.begin.back() + degree_[longest]);
     }
     other_slots_.idx.assign(8 * other_slots_.begin.back(), static_cast<std::int32_t>(16 * line_slices));
-    next_.resize(L.others);
-    for (index r = 0; r < others_.size(); ++r) next_[others_[r]] = 8 * other_slots_.begin[r / 8] + r % 8;
+    scratch_.next.resize(L.others);
+    for (index r = 0; r < others_.size(); ++r) scratch_.next[others_[r]] = 8 * other_slots_.begin[r / 8] + r % 8;
     for (index r = 0; r < lines_.size(); ++r) {
       const Line& line = lines_[r];
       const index slice = r / 8, lane = r % 8;
       const auto put = [&](index first, index end, index slot, index q) {
         for (index p = first; p < end; ++p, ++slot) {
           const index i = L.support[p];
-          line_slots_.idx[8 * slot + lane] = place_[i];
-          other_slots_.idx[next_[i]] = static_cast<std::int32_t>(q);
-          next_[i] += 8;
+          line_slots_.idx[8 * slot + lane] = scratch_.place[i];
+          other_slots_.idx[scratch_.next[i]] = static_cast<std::int32_t>(q);
+          scratch_.next[i] += 8;
         }
       };
       put(line.tied_begin, line.above_begin, line_slots_.begin[2 * slice], 16 * slice + 8 + lane);
@@ -183,20 +183,27 @@ class LineHessian {
     }
   }
 
-  Array<Line> lines_, spare_lines_;
-  Array<std::int32_t> others_, spare_others_;  // sorted
-  Array<std::int32_t> place_;                  // the inverse of others_
-  Array<index> count_, degree_, next_;         // degree: entries of an other
+  Array<Line> lines_;           // sorted
+  Array<std::int32_t> others_;  // sorted
+  Array<index> degree_;         // of an other: its entries
   Slots line_slots_, other_slots_;
   struct {
-    Doubles tied_tied, tied_above, above_above;
+    Doubles tied_tied, tied_above, above_above;  // see LineSystem
   } coupling_;
   struct {
-    Doubles of_entries, of_hessian;
+    Doubles of_entries;  // the sum of J
+    Doubles of_hessian;  // less what the lines take off
   } diagonal_;
   struct {
     Doubles diagonal, inverse, gradient, step, residual, direction, product, q;
   } cg_;
+  struct {
+    Array<Line> lines;
+    Array<std::int32_t> others;
+    Array<index> count;
+    Array<std::int32_t> place;  // the inverse of others_
+    Array<index> next;          // free slot of an other
+  } scratch_;
 };
 
 }  // namespace ot

@@ -88,7 +88,8 @@ class HostProblem {
   // The positive entries.
   SparsePlan plan(const LineDual& dual) const {
     SparsePlan plan;
-    plan.begin.assign(1, 0);
+    plan.begin.reserve(dual.problem.lines + 1);
+    plan.begin.push_back(0);
     for (index j = 0; j < dual.problem.lines; ++j) {
       for (const index e : dual.entries.of_line(j))
         if (dual.at.t[e] > 0) {

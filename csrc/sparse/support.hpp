@@ -23,6 +23,7 @@ struct Support {
 template <class F>
 void for_each_long_line(const EntryList& entries, const Array<double>& flow, index k, F f) {
   Array<index> positive;
+  positive.reserve(4 * k);
   for (index j = 0; j + 1 < entries.begin.size(); ++j) {
     positive.clear();
     for (const index e : entries.of_line(j))
@@ -45,6 +46,7 @@ inline void trim(const EntryList& entries, index k, Array<double>& flow) {
 inline Array<char> largest_entries(const LineDual& dual, index k) {
   Array<char> kept(dual.entries.size(), 0);
   Array<index> order;
+  order.reserve(dual.problem.others);
   for (index j = 0; j < dual.problem.lines; ++j) {
     order.clear();
     for (const index e : dual.entries.of_line(j)) order.push_back(e);

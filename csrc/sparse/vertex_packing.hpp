@@ -28,6 +28,8 @@ using Forest = Array<NetworkSimplex::ForestArc>;
 inline Array<index> columns_around(const NetworkSimplex& simplex, index j) {
   Array<index> columns, path(1, simplex.column(j));
   Array<char> met(simplex.nodes(), 0);
+  columns.reserve(simplex.sides().columns);
+  path.reserve(simplex.nodes());
   met[path[0]] = 1;
   for (index r = 0; r < path.size(); ++r) {
     const index v = path[r];
@@ -65,6 +67,7 @@ inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const C
                                           const Array<char>& chosen) {
   const FlowSides& sides = simplex.sides();
   Forest forest;
+  forest.reserve(simplex.nodes());
   Array<double> left;  // by row
   left.assign(sides.a, sides.a + sides.rows);
   for (index v = 0; v < simplex.root(); ++v) {
@@ -74,6 +77,8 @@ inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const C
     forest.push_back({node.arc, node.flow});
   }
   Array<std::pair<double, index>> rows, order;
+  rows.reserve(sides.rows);
+  order.reserve(sides.columns);
   for (index i = 0; i < sides.rows; ++i)
     if (left[i] > sparse::kDust) rows.emplace_back(left[i], i);
   for (index j = 0; j < sides.columns; ++j)

@@ -36,10 +36,12 @@ class VertexSearch {
   // From a solved simplex whose costs are those of the objective.
   VertexSearch(NetworkSimplex simplex, ColumnArcs columns, index k, double reg)
       : simplex_(std::move(simplex)), columns_(std::move(columns)), k_(k), reg_(reg) {
-    seen_.resize(simplex_.nodes());
-    cost_.assign(simplex_.sides().rows, INFINITY);
+    scratch_.seen.resize(simplex_.nodes());
+    scratch_.cost.assign(simplex_.sides().rows, INFINITY);
     tree_.degree.resize(simplex_.sides().columns);
     tree_.potential.assign(simplex_.nodes(), 0.0);
+    tree_.order.reserve(simplex_.nodes());
+    scratch_.path.reserve(simplex_.nodes());
   }
 
   // The best plan found with at most k entries a column, by arcs, if any was. `poll` is asked whether to stop.
@@ -154,6 +156,7 @@ class VertexSearch {
     read_tree();
     const FlowSides& sides = simplex_.sides();
     Array<double> reduced;
+    reduced.reserve(sides.rows);
     double sum = 0;
     for (index j = 0; j < sides.columns; ++j) {
       const index from = simplex_.column(j);
@@ -176,12 +179,12 @@ class VertexSearch {
     std::fill(tree_.degree.begin(), tree_.degree.end(), 0);
     tree_.order.clear();
     tree_.objective = 0;
-    path_.assign(1, simplex_.root());
-    while (!path_.empty()) {
-      const index v = path_.back();
-      path_.pop_back();
+    scratch_.path.assign(1, simplex_.root());
+    while (!scratch_.path.empty()) {
+      const index v = scratch_.path.back();
+      scratch_.path.pop_back();
       for (index w = simplex_.node(v).child; w >= 0; w = simplex_.node(w).next) {
-        path_.push_back(w);
+        scratch_.path.push_back(w);
         const NetworkSimplex::Node& node = simplex_.node(w);
         const double flow = node.flow;
         tree_.order.push_back({static_cast<std::int32_t>(w), static_cast<std::int32_t>(v), flow});
@@ -203,11 +206,11 @@ class VertexSearch {
   bool pivot_into(index j, double price) {
     if (simplex_.node(simplex_.column(j)).parent < 0) return false;
     const index first = columns_.begin[j], end = columns_.begin[j + 1];
-    for (index e = first; e < end; ++e) cost_[simplex_.arcs[e].row] = simplex_.arcs[e].cost;
+    for (index e = first; e < end; ++e) scratch_.cost[simplex_.arcs[e].row] = simplex_.arcs[e].cost;
     const index row = choose_row(j, price).row;
     index entering = -1;
     for (index e = first; e < end; ++e) {
-      cost_[simplex_.arcs[e].row] = INFINITY;
+      scratch_.cost[simplex_.arcs[e].row] = INFINITY;
       if (simplex_.arcs[e].row == row) entering = e;
     }
     // The potentials of the simplex are not used here.
@@ -224,44 +227,44 @@ class VertexSearch {
     Choice choice{.change =
                       -(heat_ > 0 ? heat_ * noise_() : sparse::kLeastGain * std::fabs(tree_.objective) / columns)};
     const auto weigh = [&](index i, const Seen& s) {
-      if (!(s.room > 0 && s.steps > 1 && cost_[i] < INFINITY)) return;
-      const double reduced = cost_[i] - tree_.potential[i] - tree_.potential[from];
+      if (!(s.room > 0 && s.steps > 1 && scratch_.cost[i] < INFINITY)) return;
+      const double reduced = scratch_.cost[i] - tree_.potential[i] - tree_.potential[from];
       double change = s.room * (reduced + 0.5 * reg_ * s.room * static_cast<double>(s.steps + 1));
       const int more = s.column == from ? 0 : full - (tree_.degree[s.column - simplex_.column(0)] > k_);
       if (more != 0) change += price * more;
       if (heat_ > 0) change -= heat_ * noise_();
       if (change < choice.change) choice = {i, change};
     };
-    seen_[from] = {INFINITY, -1, 0};
-    path_.assign(1, from);
+    scratch_.seen[from] = {INFINITY, -1, 0};
+    scratch_.path.assign(1, from);
     for (index v = from, u = simplex_.node(v).parent; u != root; v = u, u = simplex_.node(v).parent) {
-      Seen s = seen_[v];
+      Seen s = scratch_.seen[v];
       ++s.steps;
       if (const double flow = simplex_.node(v).flow; simplex_.is_row(u) && flow < s.room) {
         s.room = flow;
         s.column = static_cast<std::int32_t>(v);
       }
-      seen_[u] = s;
-      path_.push_back(u);
+      scratch_.seen[u] = s;
+      scratch_.path.push_back(u);
       if (simplex_.is_row(u)) weigh(u, s);
     }
     for (const Visit& visit : tree_.order) {
       const index w = visit.node;
-      if (!path_.empty() && path_.back() == w) {
-        path_.pop_back();
+      if (!scratch_.path.empty() && scratch_.path.back() == w) {
+        scratch_.path.pop_back();
         continue;
       }
       if (visit.above == root) {
-        seen_[w] = {0, -1, 0};
+        scratch_.seen[w] = {0, -1, 0};
         continue;
       }
-      Seen s = seen_[visit.above];
+      Seen s = scratch_.seen[visit.above];
       ++s.steps;
       if (simplex_.is_row(w) && visit.flow < s.room) {
         s.room = visit.flow;
         s.column = visit.above;
       }
-      seen_[w] = s;
+      scratch_.seen[w] = s;
       if (simplex_.is_row(w)) weigh(w, s);
     }
     return choice;
@@ -284,9 +287,11 @@ class VertexSearch {
     Array<double> flow;
     double objective = 0;
   } best_;
-  Array<double> cost_;  // by row, of the column looked at
-  Array<Seen> seen_;    // by node
-  Array<index> path_;
+  struct {
+    Array<double> cost;  // by row: of its arc to the column that is asked, infinite where there is none
+    Array<Seen> seen;    // by node
+    Array<index> path;
+  } scratch_;
 };
 
 }  // namespace ot
