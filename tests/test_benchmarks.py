@@ -60,6 +60,23 @@ def test_a_build_compared_with_itself(monkeypatch, tmp_path, capsys):
         compare.main(["tiny", "--base", str(tmp_path), "--new", str(ROOT), *common])
 
 
+@pytest.mark.parametrize("name", ["entropic", "iteration-quick"])
+def test_stored_results_give_their_tables_and_plots(monkeypatch, tmp_path, name):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import plots, report, tables
+
+    stored = ROOT / "benchmarks" / "results" / name
+    result = report.load(stored.with_suffix(".json"))
+    text = report.heading(result) + "\n" + tables.TABLES[result["suite"]](result) + "\n"
+    assert text == stored.with_suffix(".txt").read_text()
+    drawn = plots.draw(result, tmp_path / name)
+    assert {path.name for path in drawn} == {
+        path.name for path in stored.parent.glob(f"{name}-*.png")
+    }
+
+
 def test_sparse_plans_beside_the_cpu(gpu, args):
     cases = sys.modules["benchmarks.cases"]
     problems = [(cases.gauss(40, 0.1), 0), (cases.routing(64, 16), 1)]
