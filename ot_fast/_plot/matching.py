@@ -36,7 +36,7 @@ def draw_matching(axes: Axes, result: Any, mass: float) -> None:
     else:
         ends = [x[rows], y[cols]]
         _draw_points(axes, result, x, y)
-    _add_lines(axes, np.stack(ends, axis=1), masses, ink=30.0 if x.ndim == 1 else 60.0)
+    _add_lines(axes, np.stack(ends, axis=1), masses, ink=30.0 if x.ndim == 1 else 100.0)
     axes.set_title("Matching", loc="left")
     _legend(axes)
     axes.set_xlabel(words, fontsize=9.5, color=MUTED)
