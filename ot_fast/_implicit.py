@@ -10,8 +10,8 @@ import numpy as np
 
 from ._errors import warn
 
-DENSE = 0.1  # fraction of entries from which products with the whole plan are faster
-BLOCK = 1 << 22  # plan entries looked at together
+DENSE = 0.1  # fraction of entries from which products with the dense plan are faster
+BLOCK = 1 << 22  # plan entries read together
 
 
 def plan_vjp(P: Any, reg: float, G: Any, tol: float, xp: Any = np) -> tuple[Any, Any, Any]:
@@ -22,8 +22,9 @@ def plan_vjp(P: Any, reg: float, G: Any, tol: float, xp: Any = np) -> tuple[Any,
     (diag c - P' diag(1/r) P) t = w - P'(q/r), scaled by c^-1/2 on both sides and solved by CG with
     a Jacobi preconditioner. H is singular along (1, -1), in which no gradient has a part.
 
-    Arrays are float64, of the library whose functions `xp` holds. P is read twice an iteration;
-    nothing of its size is made but the gradient in C and, on the host, P's entries that count.
+    Arrays are float64, of the library whose functions `xp` holds. P is read twice an iteration. Of
+    its size are only the gradient in C and, on the host, a sparse copy of P without entries that
+    rounding loses.
     """
     n, m = P.shape
     r, c = P.sum(1), P.sum(0)
@@ -74,8 +75,8 @@ def _inverse(v: Any, xp: Any) -> Any:
 
 
 def _entries(P: Any, r: Any, c: Any) -> Any:
-    """P without what lies below the rounding of its row and column, which adds nothing to a
-    product: a sparse matrix where that is faster."""
+    """P without entries below the rounding of their row and column sums: a sparse matrix where
+    products with that are faster."""
     import scipy.sparse as sp
 
     kept = 1e-18 * np.maximum.outer(r, c) < P

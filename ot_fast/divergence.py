@@ -166,7 +166,7 @@ def sinkhorn_divergence(
     threads, on_fail
         As in :func:`sinkhorn`.
     time_limit : float, optional
-        Seconds for the three terms together, looked at after every pass.
+        Seconds for the three terms together, checked after every pass.
 
     Returns
     -------

@@ -157,7 +157,7 @@ def monge_gap(
     threads, on_fail
         As in :func:`sinkhorn`.
     time_limit : float, optional
-        Seconds for all terms together, looked at after every pass.
+        Seconds for all terms together, checked after every pass.
 
     Returns
     -------

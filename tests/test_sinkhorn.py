@@ -592,7 +592,7 @@ def test_warm_start_with_no_iterations_returns_that_plan():
 
 
 @methods
-def test_callback_sees_every_sweep(method):
+def test_callback_sees_every_pass(method):
     a, b, C = random_problem(30, 40, seed=14)
     seen = []
     r = solve(a, b, C, 0.05, method=method, callback=seen.append)

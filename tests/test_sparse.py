@@ -258,7 +258,7 @@ def grid_costs(_rng, n, m):
 @pytest.mark.parametrize("uneven", [False, True])
 @pytest.mark.parametrize("costs", [line_costs, grid_costs])
 def test_quadratic_of_tied_costs(costs, uneven, reg):
-    """Where exact transport has many plans, few entries stand apart from the others."""
+    """Tied costs: exact transport has many plans."""
     rng = np.random.default_rng(480 + uneven)
     n, m = 480, 251
     a, b = np.full(n, 1 / n), np.full(m, 1 / m)
@@ -572,7 +572,7 @@ def test_result():
 @pytest.mark.parametrize("power", [-900, -600, -350, 350, 600, 900])
 @pytest.mark.parametrize("cloud", [False, True])
 def test_costs_whose_squares_leave_float64(power, cloud):
-    # (C, reg) times a power of two is the same problem, wherever squares of costs would end.
+    # (C, reg) times a power of two is the same problem, though squares of costs over- or underflow.
     x, y = clouds(12, 15, 2, 3)
     C = otf.PointCloud(x, y) if cloud else pairwise(x, y, "sqeuclidean")
     half = power // 2
@@ -623,14 +623,14 @@ def test_callback_may_end_the_solve():
 
 
 def test_no_entry_is_allowed_to_the_plan_at_first() -> None:
-    """Infeasible, and found out where no candidate is left at some reg: an error, not a crash."""
+    """An infeasible problem, in which no candidate is left at some reg, is an error."""
     C = [[0.71, np.inf, 0.83], [np.inf, 0.43, np.inf]]
     with pytest.raises(otf.InfeasibleError):
         otf.quadratic([0.018, 0.982], [0.56, 0.363, 0.077], C, 1e-7)
 
 
 def test_exchanges_end_where_masses_are_integers() -> None:
-    """A pivot counts where the plan is better for it, not where it promises more."""
+    """A pivot is accepted by the value of its plan, not by the predicted gain."""
     rng = np.random.default_rng(88)
     n, m = rng.integers(4, 20, 2)
     k = int(rng.integers(1, 3))
@@ -642,7 +642,7 @@ def test_exchanges_end_where_masses_are_integers() -> None:
 
 
 @pytest.mark.parametrize("formulation", ["semi_dual", "dual"])
-def test_dual_of_masses_that_reg_does_not_see(formulation: str) -> None:
+def test_dual_with_masses_below_rounding(formulation: str) -> None:
     """reg b_j is lost beside the potentials; the dual stays finite and below the value."""
     rng = np.random.default_rng(5)
     a, b = rng.dirichlet(np.ones(9)), np.r_[rng.dirichlet(np.ones(6)), 1e-20]
@@ -706,7 +706,7 @@ def test_equal_costs_of_any_scale(scale: float, cost: float) -> None:
         assert r.dual_value == pytest.approx(want, rel=1e-9)
 
 
-def test_potentials_of_another_world_are_no_start() -> None:
+def test_potentials_far_out_of_scale_are_discarded() -> None:
     rng = np.random.default_rng(2)
     C = rng.random((12, 15))
     cold = otf.quadratic(None, None, C, 0.1)
