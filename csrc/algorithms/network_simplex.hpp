@@ -12,8 +12,7 @@
 #include <functional>
 #include <utility>
 
-#include "core/array.hpp"
-#include "core/types.hpp"
+#include "algorithms/spanning_tree.hpp"
 
 namespace ot {
 
@@ -34,42 +33,25 @@ class NetworkSimplex {
     std::int32_t row, col;
     double cost;
   };
-  // Nodes are the rows, then the columns, then the root. 64 bytes, one line of the cache.
-  struct Node {
-    double flow = 0;  // of the arc to the parent
-    double potential = 0;
-    index parent = -1;               // -1: not in the tree, as a node without mass
-    index arc = -1;                  // to the parent; -1: artificial
-    index child = -1;                // the first; the others are its siblings
-    index next = -1, previous = -1;  // siblings
-    index depth = -1;
-  };
-  struct ForestArc {
-    index arc;
-    double flow;
-  };
+  using Link = SpanningTree::Link;
+  using Node = SpanningTree::Node;
 
   Array<Arc> arcs;  // costs may change between calls of solve()
 
   NetworkSimplex(const FlowSides& sides, Array<Arc> of)
-      : arcs(std::move(of)), sides_(sides), n_(sides.rows), root_(sides.rows + sides.columns) {}
+      : arcs(std::move(of)), sides_(sides), tree_(sides.rows, sides.columns) {}
 
-  // The tree, read only.
-  index root() const { return root_; }
-  index nodes() const { return root_ + 1; }
-  index column(index j) const { return n_ + j; }
-  bool is_row(index v) const { return v < n_; }
-  const Node& node(index v) const { return tree_[v]; }
+  const SpanningTree& tree() const { return tree_; }
   const FlowSides& sides() const { return sides_; }
 
   // A first tree from `guess`, a plan by arcs that nearly has the marginals. Its largest entries first, each fills its
   // row or its column, which then hangs below the other. What is left hangs on the root.
   void start(const Array<double>& guess) {
-    clear_tree();
-    for (index v = 0; v < root_; ++v) tree_[v].flow = mass(v);
+    tree_.clear();
+    for (index v = 0; v < tree_.root(); ++v) tree_[v].flow = mass(v);
     // The bits of the entry as float32, then those of the arc: they sort as integers.
     Array<std::uint64_t> keys;
-    keys.reserve(nodes());
+    keys.reserve(tree_.nodes());
     index whole = 0;  // entries that fill their column alone come first, in any order
     for (index e = 0; e < guess.size(); ++e) {
       if (!(guess[e] > 0)) continue;
@@ -80,35 +62,36 @@ class NetworkSimplex {
     std::sort(keys.begin() + static_cast<std::ptrdiff_t>(whole), keys.end(), std::greater<>());
     for (const std::uint64_t key : keys) {
       const index e = ~static_cast<std::uint32_t>(key);
-      index up = arcs[e].row, down = n_ + arcs[e].col;  // a tie leaves the row: an arc without flow points to the root
+      index up = arcs[e].row,
+            down = tree_.column(arcs[e].col);  // a tie leaves the row: an arc without flow points to the root
       if (tree_[up].parent >= 0 || tree_[down].parent >= 0 || !(tree_[up].flow > 0 && tree_[down].flow > 0)) continue;
       if (tree_[up].flow < tree_[down].flow) std::swap(up, down);
       tree_[up].flow -= tree_[down].flow;
       tree_[down].arc = e;
-      hang(down, up);
+      tree_.hang(down, up);
     }
-    for (index v = 0; v < root_; ++v)
-      if (tree_[v].parent < 0 && mass(v) > 0) hang(v, root_);
+    for (index v = 0; v < tree_.root(); ++v)
+      if (tree_[v].parent < 0 && mass(v) > 0) tree_.hang(v, tree_.root());
   }
 
   // The tree of a forest of arcs and their flows, which has the marginals.
-  void start_from(const Array<ForestArc>& forest) {
-    Array<index> first(nodes() + 1, 0), arcs_of(2 * forest.size());  // of the forest's arcs, node by node
+  void start_from(const Array<Link>& forest) {
+    Array<index> first(tree_.nodes() + 1, 0), arcs_of(2 * forest.size());  // of the forest's arcs, node by node
     for (const auto& [e, flow] : forest) {
       ++first[arcs[e].row + 1];
-      ++first[n_ + arcs[e].col + 1];
+      ++first[tree_.column(arcs[e].col) + 1];
     }
-    for (index v = 0; v < nodes(); ++v) first[v + 1] += first[v];
+    for (index v = 0; v < tree_.nodes(); ++v) first[v + 1] += first[v];
     auto place = first;
     for (index r = 0; r < forest.size(); ++r) {
       arcs_of[place[arcs[forest[r].arc].row]++] = r;
-      arcs_of[place[n_ + arcs[forest[r].arc].col]++] = r;
+      arcs_of[place[tree_.column(arcs[forest[r].arc].col)]++] = r;
     }
-    clear_tree();
-    tree_[root_].depth = 0;
-    for (index top = 0; top < root_; ++top) {
+    tree_.clear();
+    tree_[tree_.root()].depth = 0;
+    for (index top = 0; top < tree_.root(); ++top) {
       if (tree_[top].parent >= 0 || !(mass(top) > 0)) continue;
-      hang(top, root_);
+      tree_.hang(top, tree_.root());
       tree_[top].depth = 1;
       stack_.assign(1, top);
       while (!stack_.empty()) {
@@ -116,9 +99,9 @@ class NetworkSimplex {
         stack_.pop_back();
         for (index q = first[v]; q < first[v + 1]; ++q) {
           const auto& [e, flow] = forest[arcs_of[q]];
-          const index w = is_row(v) ? n_ + arcs[e].col : static_cast<index>(arcs[e].row);
+          const index w = tree_.is_row(v) ? tree_.column(arcs[e].col) : static_cast<index>(arcs[e].row);
           if (tree_[w].parent >= 0) continue;
-          hang(w, v);
+          tree_.hang(w, v);
           tree_[w].depth = tree_[v].depth + 1;
           tree_[w].arc = e;
           tree_[w].flow = flow;
@@ -135,7 +118,7 @@ class NetworkSimplex {
     price_tree();
     const index count = arcs.size();
     const index block = std::max<index>(kLeastBlock, static_cast<index>(std::sqrt(static_cast<double>(count))));
-    const index most = kMostPivots * nodes() * (1 + count / nodes());
+    const index most = kMostPivots * tree_.nodes() * (1 + count / tree_.nodes());
     index next = 0;
     for (index pivots = 0; pivots < most; ++pivots) {
       index best = -1, seen = 0;
@@ -145,7 +128,7 @@ class NetworkSimplex {
         for (; seen < end; ++seen) {
           if (next == count) next = 0;
           const Arc& arc = arcs[next];
-          const double reduced = arc.cost - tree_[arc.row].potential - tree_[n_ + arc.col].potential;
+          const double reduced = arc.cost - tree_[arc.row].potential - tree_[tree_.column(arc.col)].potential;
           if (reduced < least) {
             least = reduced;
             best = next;
@@ -163,36 +146,37 @@ class NetworkSimplex {
   // The plan of the tree.
   FlowPlan plan() const {
     FlowPlan plan{.flow = Array<double>(arcs.size(), 0)};
-    for (index v = 0; v < root_; ++v) {
+    for (index v = 0; v < tree_.root(); ++v) {
       if (tree_[v].arc >= 0) plan.flow[tree_[v].arc] = tree_[v].flow;
-      else if (is_row(v)) plan.lack += tree_[v].flow;
+      else if (tree_.is_row(v)) plan.lack += tree_[v].flow;
     }
     return plan;
   }
 
   // The dual solution of the last solve(); left alone where the plan falls apart into several trees.
   void potentials(double* rows, double* columns) const {
-    const index top = tree_[root_].child;
+    const index top = tree_[tree_.root()].child;
     if (top < 0 || tree_[top].next >= 0) return;
-    const double big = is_row(top) ? tree_[top].potential : -tree_[top].potential;
-    for (index v = 0; v < root_; ++v)
-      if (tree_[v].parent >= 0) (is_row(v) ? rows[v] : columns[v - n_]) = tree_[v].potential - (is_row(v) ? big : -big);
+    const double big = tree_.is_row(top) ? tree_[top].potential : -tree_[top].potential;
+    for (index v = 0; v < tree_.root(); ++v)
+      if (tree_[v].parent >= 0)
+        (tree_.is_row(v) ? rows[v] : columns[v - sides_.rows]) = tree_[v].potential - (tree_.is_row(v) ? big : -big);
   }
 
   // An arc of the given reduced cost enters the tree, and the last blocking arc of its cycle, from the apex along the
   // entering arc, leaves it. More on the entering arc means less on the arcs above rows on its row's side, and less on
   // those above columns on its column's side. False where rounding leaves no arc that blocks.
   bool pivot(index entering, double reduced) {
-    const index i = arcs[entering].row, j = n_ + arcs[entering].col;
+    const index i = arcs[entering].row, j = tree_.column(arcs[entering].col);
     const Blocking blocking = find_blocking(i, j);
     if (blocking.leaving < 0) return false;
     const double delta = blocking.delta;
     if (delta > 0) {
-      for (index u = i; u != blocking.apex; u = tree_[u].parent) change_flow(u, is_row(u) ? -delta : delta);
-      for (index v = j; v != blocking.apex; v = tree_[v].parent) change_flow(v, is_row(v) ? delta : -delta);
+      for (index u = i; u != blocking.apex; u = tree_[u].parent) change_flow(u, tree_.is_row(u) ? -delta : delta);
+      for (index v = j; v != blocking.apex; v = tree_[v].parent) change_flow(v, tree_.is_row(v) ? delta : -delta);
     }
     const index top = blocking.on_row_side ? i : j, under = blocking.on_row_side ? j : i;
-    turn(top, under, blocking.leaving, {.arc = entering, .flow = delta});
+    tree_.turn(top, under, blocking.leaving, {.arc = entering, .flow = delta});
     move_subtree(top, top == i ? reduced : -reduced);
     return true;
   }
@@ -213,8 +197,7 @@ class NetworkSimplex {
     bool on_row_side = true;
   };
 
-  double mass(index v) const { return is_row(v) ? sides_.a[v] : sides_.b[v - n_]; }
-  void clear_tree() { tree_.assign(nodes(), {}); }
+  double mass(index v) const { return tree_.is_row(v) ? sides_.a[v] : sides_.b[v - sides_.rows]; }
 
   // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.
   void price_tree() {
@@ -222,9 +205,9 @@ class NetworkSimplex {
     for (const Arc& arc : arcs)
       if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
     tolerance_ = kTolerance * std::max(top, kTiny);
-    const double big = (top + kTiny) * static_cast<double>(nodes());
-    tree_[root_].depth = 0;
-    stack_.assign(1, root_);
+    const double big = (top + kTiny) * static_cast<double>(tree_.nodes());
+    tree_[tree_.root()].depth = 0;
+    stack_.assign(1, tree_.root());
     while (!stack_.empty()) {
       const index v = stack_.back();
       stack_.pop_back();
@@ -232,25 +215,10 @@ class NetworkSimplex {
       for (index w = above.child; w >= 0; w = tree_[w].next) {
         Node& node = tree_[w];
         node.depth = above.depth + 1;
-        node.potential = v == root_ ? big : arcs[node.arc].cost - above.potential;
+        node.potential = v == tree_.root() ? big : arcs[node.arc].cost - above.potential;
         if (node.child >= 0) stack_.push_back(w);
       }
     }
-  }
-
-  void hang(index v, index under) {
-    Node &node = tree_[v], &above = tree_[under];
-    node.parent = under;
-    node.previous = -1;
-    node.next = above.child;
-    if (node.next >= 0) tree_[node.next].previous = v;
-    above.child = v;
-  }
-  void cut(index v) {
-    const Node& node = tree_[v];
-    if (node.previous >= 0) tree_[node.previous].next = node.next;
-    else tree_[node.parent].child = node.next;
-    if (node.next >= 0) tree_[node.next].previous = node.previous;
   }
 
   Blocking find_blocking(index i, index j) const {
@@ -261,7 +229,7 @@ class NetworkSimplex {
         v = tree_[v].parent;
         continue;
       }
-      if (is_row(u) && tree_[u].flow < found.delta) {
+      if (tree_.is_row(u) && tree_[u].flow < found.delta) {
         found.delta = tree_[u].flow;
         found.leaving = u;
       }
@@ -269,7 +237,7 @@ class NetworkSimplex {
     }
     found.apex = u;
     for (v = j; v != found.apex; v = tree_[v].parent)
-      if (!is_row(v) && tree_[v].flow <= found.delta) {
+      if (!tree_.is_row(v) && tree_[v].flow <= found.delta) {
         found.delta = tree_[v].flow;
         found.leaving = v;
         found.on_row_side = false;
@@ -277,28 +245,12 @@ class NetworkSimplex {
     return found;
   }
 
-  // The subtree below the leaving arc is hung on `under` by the entering arc: the path from v up to `leaving` turns
-  // around.
-  void turn(index v, index under, index leaving, ForestArc carried) {
-    for (;;) {
-      Node& node = tree_[v];
-      const index up = node.parent;
-      cut(v);
-      hang(v, under);
-      std::swap(node.arc, carried.arc);
-      std::swap(node.flow, carried.flow);
-      if (v == leaving) return;
-      under = v;
-      v = up;
-    }
-  }
-
   // Depths below `top` anew; potentials of rows rise by `shift`, those of columns fall by it.
   void move_subtree(index top, double shift) {
     const auto move = [&](index w, index depth) {
       Node& node = tree_[w];
       node.depth = depth;
-      node.potential += is_row(w) ? shift : -shift;
+      node.potential += tree_.is_row(w) ? shift : -shift;
       if (node.child >= 0) stack_.push_back(w);
     };
     move(top, tree_[tree_[top].parent].depth + 1);
@@ -316,9 +268,8 @@ class NetworkSimplex {
   }
 
   const FlowSides sides_;
-  const index n_, root_;
   double tolerance_ = 0;
-  Array<Node> tree_;
+  SpanningTree tree_;
   Array<index> stack_;
 };
 

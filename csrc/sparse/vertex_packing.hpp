@@ -22,25 +22,26 @@ struct ColumnArcs {
   }
 };
 
-using Forest = Array<NetworkSimplex::ForestArc>;
+using Forest = Array<SpanningTree::Link>;
 
 // Columns in the order of their distance from column j in the tree, along arcs with flow.
 inline Array<index> columns_around(const NetworkSimplex& simplex, index j) {
-  Array<index> columns, path(1, simplex.column(j));
-  Array<char> met(simplex.nodes(), 0);
+  const SpanningTree& tree = simplex.tree();
+  Array<index> columns, path(1, tree.column(j));
+  Array<char> met(tree.nodes(), 0);
   columns.reserve(simplex.sides().columns);
-  path.reserve(simplex.nodes());
+  path.reserve(tree.nodes());
   met[path[0]] = 1;
   for (index r = 0; r < path.size(); ++r) {
     const index v = path[r];
-    if (!simplex.is_row(v)) columns.push_back(v - simplex.column(0));
+    if (!tree.is_row(v)) columns.push_back(v - tree.column(0));
     const auto meet = [&](index w, index lower) {
-      if (w == simplex.root() || met[w] || !(simplex.node(lower).flow > 0)) return;
+      if (w == tree.root() || met[w] || !(tree[lower].flow > 0)) return;
       met[w] = 1;
       path.push_back(w);
     };
-    meet(simplex.node(v).parent, v);
-    for (index w = simplex.node(v).child; w >= 0; w = simplex.node(w).next) meet(w, w);
+    meet(tree[v].parent, v);
+    for (index w = tree[v].child; w >= 0; w = tree[w].next) meet(w, w);
   }
   return columns;
 }
@@ -66,12 +67,13 @@ inline Filling find_filling(const Array<std::pair<double, index>>& rows, double 
 inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const ColumnArcs& columns, index k,
                                           const Array<char>& chosen) {
   const FlowSides& sides = simplex.sides();
+  const SpanningTree& tree = simplex.tree();
   Forest forest;
-  forest.reserve(simplex.nodes());
+  forest.reserve(tree.nodes());
   Array<double> left;  // by row
   left.assign(sides.a, sides.a + sides.rows);
-  for (index v = 0; v < simplex.root(); ++v) {
-    const NetworkSimplex::Node& node = simplex.node(v);
+  for (index v = 0; v < tree.root(); ++v) {
+    const SpanningTree::Node& node = tree[v];
     if (node.parent < 0 || node.arc < 0 || !(node.flow > 0) || chosen[simplex.arcs[node.arc].col]) continue;
     left[simplex.arcs[node.arc].row] -= node.flow;
     forest.push_back({node.arc, node.flow});

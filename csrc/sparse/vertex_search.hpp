@@ -36,19 +36,19 @@ class VertexSearch {
   // From a solved simplex whose costs are those of the objective.
   VertexSearch(NetworkSimplex simplex, ColumnArcs columns, index k, double reg)
       : simplex_(std::move(simplex)), columns_(std::move(columns)), k_(k), reg_(reg) {
-    scratch_.seen.resize(simplex_.nodes());
+    scratch_.seen.resize(tree().nodes());
     scratch_.cost.assign(simplex_.sides().rows, INFINITY);
-    tree_.degree.resize(simplex_.sides().columns);
-    tree_.potential.assign(simplex_.nodes(), 0.0);
-    tree_.order.reserve(simplex_.nodes());
-    scratch_.path.reserve(simplex_.nodes());
+    state_.degree.resize(simplex_.sides().columns);
+    state_.potential.assign(tree().nodes(), 0.0);
+    state_.order.reserve(tree().nodes());
+    scratch_.path.reserve(tree().nodes());
   }
 
   // The best plan found with at most k entries a column, by arcs, if any was. `poll` is asked whether to stop.
   template <class F>
   std::optional<Array<double>> search(F poll) {
     const double unit = mean_entry_cost();
-    const index columns = simplex_.sides().columns, work = columns * simplex_.nodes();
+    const index columns = simplex_.sides().columns, work = columns * tree().nodes();
     const int sweeps =
         static_cast<int>(std::min(sparse::kSweeps, std::max(sparse::kLeastSweeps, sparse::kSearchWork / work)));
     const int tries =
@@ -69,6 +69,8 @@ class VertexSearch {
   }
 
  private:
+  const SpanningTree& tree() const { return simplex_.tree(); }
+
   struct Schedule {
     int sweeps;
     double heat;   // of the first sweep
@@ -89,8 +91,8 @@ class VertexSearch {
   };
 
   void keep_best() {
-    if (!best_.flow.empty() && !(tree_.objective < best_.objective)) return;
-    best_ = {simplex_.plan().flow, tree_.objective};
+    if (!best_.flow.empty() && !(state_.objective < best_.objective)) return;
+    best_ = {simplex_.plan().flow, state_.objective};
   }
 
   // Sweeps over the columns at a falling heat, then down to the next minimum; false where a column has more than k
@@ -109,8 +111,8 @@ class VertexSearch {
     heat_ = 0;
     // Rounding may not keep what a pivot promises: it counts where the plan is better for it.
     const auto merit = [&] {
-      const auto excess = static_cast<double>(tree_.excess);
-      return tree_.excess > 0 ? tree_.objective + std::min(schedule.price, 1e30) * excess : tree_.objective;
+      const auto excess = static_cast<double>(state_.excess);
+      return state_.excess > 0 ? state_.objective + std::min(schedule.price, 1e30) * excess : state_.objective;
     };
     double least = merit();
     for (index idle = 0, j = 0; idle < columns; j = j + 1 < columns ? j + 1 : 0) {
@@ -120,7 +122,7 @@ class VertexSearch {
       least = merit();
       idle = 0;
     }
-    return tree_.excess == 0;
+    return state_.excess == 0;
   }
 
   bool repack(const Array<char>& chosen) {
@@ -133,10 +135,10 @@ class VertexSearch {
   bool repack_long() {
     const index columns = simplex_.sides().columns;
     Array<char> chosen;
-    while (tree_.excess > 0) {
-      const index before = tree_.excess;
-      const auto longest = std::max_element(tree_.degree.begin(), tree_.degree.end());
-      const Array<index> around = columns_around(simplex_, longest - tree_.degree.begin());
+    while (state_.excess > 0) {
+      const index before = state_.excess;
+      const auto longest = std::max_element(state_.degree.begin(), state_.degree.end());
+      const Array<index> around = columns_around(simplex_, longest - state_.degree.begin());
       bool packed = false;
       for (index size = 2, count = 0; !packed && count < around.size(); size *= 2) {
         count = std::min(size, around.size());
@@ -146,7 +148,7 @@ class VertexSearch {
       }
       if (!packed && !repack(Array<char>(columns, 1))) return false;
       read_tree();
-      if (tree_.excess >= before) return false;
+      if (state_.excess >= before) return false;
     }
     return true;
   }
@@ -159,12 +161,12 @@ class VertexSearch {
     reduced.reserve(sides.rows);
     double sum = 0;
     for (index j = 0; j < sides.columns; ++j) {
-      const index from = simplex_.column(j);
-      if (simplex_.node(from).parent < 0) continue;
+      const index from = tree().column(j);
+      if (tree()[from].parent < 0) continue;
       reduced.clear();
       for (index e = columns_.begin[j]; e < columns_.begin[j + 1]; ++e) {
         const auto& arc = simplex_.arcs[e];
-        reduced.push_back(arc.cost - tree_.potential[arc.row] - tree_.potential[from]);
+        reduced.push_back(arc.cost - state_.potential[arc.row] - state_.potential[from]);
       }
       if (reduced.empty()) continue;
       const auto rank = std::min<index>(sparse::kRank, reduced.size() - 1);
@@ -176,35 +178,35 @@ class VertexSearch {
 
   // The tree with parents first, marginal costs C + reg T as potentials, entries by column, the objective.
   void read_tree() {
-    std::fill(tree_.degree.begin(), tree_.degree.end(), 0);
-    tree_.order.clear();
-    tree_.objective = 0;
-    scratch_.path.assign(1, simplex_.root());
+    std::fill(state_.degree.begin(), state_.degree.end(), 0);
+    state_.order.clear();
+    state_.objective = 0;
+    scratch_.path.assign(1, tree().root());
     while (!scratch_.path.empty()) {
       const index v = scratch_.path.back();
       scratch_.path.pop_back();
-      for (index w = simplex_.node(v).child; w >= 0; w = simplex_.node(w).next) {
+      for (index w = tree()[v].child; w >= 0; w = tree()[w].next) {
         scratch_.path.push_back(w);
-        const NetworkSimplex::Node& node = simplex_.node(w);
+        const SpanningTree::Node& node = tree()[w];
         const double flow = node.flow;
-        tree_.order.push_back({static_cast<std::int32_t>(w), static_cast<std::int32_t>(v), flow});
-        if (v == simplex_.root()) {
-          tree_.potential[w] = 0;
+        state_.order.push_back({static_cast<std::int32_t>(w), static_cast<std::int32_t>(v), flow});
+        if (v == tree().root()) {
+          state_.potential[w] = 0;
           continue;
         }
         const auto& arc = simplex_.arcs[node.arc];
-        tree_.potential[w] = arc.cost + reg_ * flow - tree_.potential[v];
-        tree_.objective += flow * (arc.cost + 0.5 * reg_ * flow);
-        tree_.degree[arc.col] += flow > 0;
+        state_.potential[w] = arc.cost + reg_ * flow - state_.potential[v];
+        state_.objective += flow * (arc.cost + 0.5 * reg_ * flow);
+        state_.degree[arc.col] += flow > 0;
       }
     }
-    tree_.excess = 0;
-    for (const index d : tree_.degree) tree_.excess += std::max<index>(0, d - k_);
+    state_.excess = 0;
+    for (const index d : state_.degree) state_.excess += std::max<index>(0, d - k_);
   }
 
   // A pivot into column j, or none.
   bool pivot_into(index j, double price) {
-    if (simplex_.node(simplex_.column(j)).parent < 0) return false;
+    if (tree()[tree().column(j)].parent < 0) return false;
     const index first = columns_.begin[j], end = columns_.begin[j + 1];
     for (index e = first; e < end; ++e) scratch_.cost[simplex_.arcs[e].row] = simplex_.arcs[e].cost;
     const index row = choose_row(j, price).row;
@@ -221,34 +223,34 @@ class VertexSearch {
 
   // On the way from column j every other entry shrinks: those that lead from a column to a row.
   Choice choose_row(index j, double price) {
-    const index from = simplex_.column(j), root = simplex_.root();
-    const bool full = tree_.degree[j] >= k_;
+    const index from = tree().column(j), root = tree().root();
+    const bool full = state_.degree[j] >= k_;
     const auto columns = static_cast<double>(simplex_.sides().columns);
     Choice choice{.change =
-                      -(heat_ > 0 ? heat_ * noise_() : sparse::kLeastGain * std::fabs(tree_.objective) / columns)};
+                      -(heat_ > 0 ? heat_ * noise_() : sparse::kLeastGain * std::fabs(state_.objective) / columns)};
     const auto weigh = [&](index i, const Seen& s) {
       if (!(s.room > 0 && s.steps > 1 && scratch_.cost[i] < INFINITY)) return;
-      const double reduced = scratch_.cost[i] - tree_.potential[i] - tree_.potential[from];
+      const double reduced = scratch_.cost[i] - state_.potential[i] - state_.potential[from];
       double change = s.room * (reduced + 0.5 * reg_ * s.room * static_cast<double>(s.steps + 1));
-      const int more = s.column == from ? 0 : full - (tree_.degree[s.column - simplex_.column(0)] > k_);
+      const int more = s.column == from ? 0 : full - (state_.degree[s.column - tree().column(0)] > k_);
       if (more != 0) change += price * more;
       if (heat_ > 0) change -= heat_ * noise_();
       if (change < choice.change) choice = {i, change};
     };
     scratch_.seen[from] = {INFINITY, -1, 0};
     scratch_.path.assign(1, from);
-    for (index v = from, u = simplex_.node(v).parent; u != root; v = u, u = simplex_.node(v).parent) {
+    for (index v = from, u = tree()[v].parent; u != root; v = u, u = tree()[v].parent) {
       Seen s = scratch_.seen[v];
       ++s.steps;
-      if (const double flow = simplex_.node(v).flow; simplex_.is_row(u) && flow < s.room) {
+      if (const double flow = tree()[v].flow; tree().is_row(u) && flow < s.room) {
         s.room = flow;
         s.column = static_cast<std::int32_t>(v);
       }
       scratch_.seen[u] = s;
       scratch_.path.push_back(u);
-      if (simplex_.is_row(u)) weigh(u, s);
+      if (tree().is_row(u)) weigh(u, s);
     }
-    for (const Visit& visit : tree_.order) {
+    for (const Visit& visit : state_.order) {
       const index w = visit.node;
       if (!scratch_.path.empty() && scratch_.path.back() == w) {
         scratch_.path.pop_back();
@@ -260,12 +262,12 @@ class VertexSearch {
       }
       Seen s = scratch_.seen[visit.above];
       ++s.steps;
-      if (simplex_.is_row(w) && visit.flow < s.room) {
+      if (tree().is_row(w) && visit.flow < s.room) {
         s.room = visit.flow;
         s.column = visit.above;
       }
       scratch_.seen[w] = s;
-      if (simplex_.is_row(w)) weigh(w, s);
+      if (tree().is_row(w)) weigh(w, s);
     }
     return choice;
   }
@@ -282,7 +284,7 @@ class VertexSearch {
     Array<index> degree;      // by column: its entries
     double objective = 0;
     index excess = 0;  // entries beyond k, in all columns
-  } tree_;
+  } state_;
   struct {
     Array<double> flow;
     double objective = 0;
