@@ -146,10 +146,7 @@ class Problem:
 
     def core_cost(self, value: float) -> float:
         """A difference of costs, as reg and rho are, in the core's units."""
-        try:
-            return math.ldexp(value, -self.exponent)
-        except OverflowError:
-            return math.inf
+        return _ldexp(value, -self.exponent)
 
     @cached_property
     def core_reg(self) -> float:
@@ -170,7 +167,7 @@ class Problem:
             return np.ldexp(v + self.shift * mass, self.exponent) * self.mass
 
     def value(self, v: float, mass: float = 1.0) -> float:
-        return float(self.values(v, mass))
+        return _ldexp(v + self.shift * mass, self.exponent) * self.mass
 
     @property
     def mass_entropy(self) -> float:
@@ -291,6 +288,14 @@ class Problem:
         """``C w``."""
         product: Vector = self.core.cost_apply(self.geometry.handle, w, self.where)
         return product
+
+
+def _ldexp(x: float, exponent: int) -> float:
+    """x 2^exponent, which is infinite where it overflows."""
+    try:
+        return math.ldexp(x, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, x)
 
 
 def _history(columns: dict[str, Vector], reg: Vector, dual: Vector) -> History:
