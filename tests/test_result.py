@@ -439,6 +439,20 @@ def test_plan_operator(geometry, dtype, columns):
     np.testing.assert_allclose(operator @ strided, P @ V, rtol=0, atol=tol)
 
 
+@pytest.mark.parametrize("solver", SPARSE)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_plan_operator_of_a_sparse_result(solver, order):
+    a, b, C = problem()
+    r = SPARSE[solver](a, b, np.asarray(C, order=order))
+    operator, rng = r.plan_operator, np.random.default_rng(24)
+    assert isinstance(operator, LinearOperator)
+    assert (operator.shape, operator.dtype) == (r.plan.shape, r.plan.dtype)
+    for tail in ((), (3,)):
+        V, W = rng.normal(size=(30, *tail)), rng.normal(size=(40, *tail))
+        np.testing.assert_allclose(operator @ V, r.plan @ V, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(operator.T @ W, r.plan.T @ W, rtol=0, atol=1e-15)
+
+
 def test_plan_operator_checks_its_operand():
     operator = otf.sinkhorn(*problem(), 0.5).plan_operator
     with pytest.raises(ValueError, match=r"(?i)dimension|shape"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _validate
-from .._arrays import to_numpy
+from .._arrays import Place, to_numpy
 from .._problem import Problem
 
 Vector = NDArray[np.float64]
@@ -103,24 +103,37 @@ class Plan:
         return p.core.apply_plan(self.handle, W, columns, p.where).T  # type: ignore[no-any-return]
 
     def operator(self) -> Any:
-        """A linear operator of the caller's library."""
-        p, place = self.problem, self.problem.geometry.place
-        dtype = np.dtype(p.plan_dtype)
-
-        def product(columns: bool) -> Any:
-            def matmat(V: Any) -> Any:
-                V = to_numpy(V, "V", place)
-                out = self.apply(V.reshape(len(V), -1), columns)
-                return place.put(out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False))
-
-            return matmat
-
-        forward, backward = p.orient(product(False), product(True))
-        return place.linear_operator()(
+        """A linear operator of the caller's library: a pass a product."""
+        p = self.problem
+        return linear_operator(
+            p.geometry.place,
             p.orient(*self.shape),
-            matvec=forward,
-            rmatvec=backward,
-            matmat=forward,
-            rmatmat=backward,
-            dtype=dtype,
+            p.plan_dtype,
+            lambda V, columns: self.apply(V, columns != p.transposed),
         )
+
+
+def linear_operator(
+    place: Place, shape: tuple[int, int], dtype: Any, product: Callable[[Vector, bool], Any]
+) -> Any:
+    """A linear operator of a library, from products of host matrices V: ``product(V, columns)`` is
+    ``P V``, or ``P' V`` with `columns`.
+    """
+
+    def of(columns: bool) -> Any:
+        def matmat(V: Any) -> Any:
+            V = to_numpy(V, "V", place)
+            out = product(V.reshape(len(V), -1), columns)
+            return place.put(out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False))
+
+        return matmat
+
+    forward, backward = of(False), of(True)
+    return place.linear_operator()(
+        shape,
+        matvec=forward,
+        rmatvec=backward,
+        matmat=forward,
+        rmatmat=backward,
+        dtype=np.dtype(dtype),
+    )

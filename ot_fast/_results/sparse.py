@@ -14,6 +14,7 @@ from .. import _validate
 from .._geometry import Geometry
 from .._problem import Problem
 from .base import Result, Solve
+from .plan import linear_operator
 from .sparsify import Kept, of_entries
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class SparseResult(Result):
         PyTorch. :meth:`sparsify` keeps the largest of its entries.
     plan : ndarray, shape (n, m)
         The same, dense, on demand.
+    plan_operator : scipy.sparse.linalg.LinearOperator
+        ``P @ V`` and ``P.T @ V``.
     f, g : ndarray, shapes (n,) and (m,)
         Dual potentials in cost units; ``potentials`` is the pair.
     value : float
@@ -131,6 +134,14 @@ class SparseResult(Result):
     def sparse_plan(self) -> Any:
         P, place = self._entries.csr, self.geometry.place
         return place.csr(P.indptr, P.indices, P.data, P.shape) if place.cuda else P
+
+    @property
+    def plan_operator(self) -> Any:
+        P = self._entries.csr
+        place, shape = self.geometry.place, self.geometry.shape
+        return linear_operator(
+            place, shape, P.dtype, lambda V, columns: (P.T if columns else P) @ V
+        )
 
     def _sparsified(self, kept: Kept) -> Any:
         return of_entries(self._entries.csr, kept)
