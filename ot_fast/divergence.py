@@ -163,10 +163,10 @@ def sinkhorn_divergence(
         Potentials to start from, in cost units.
     callback : callable, optional
         As in :func:`sinkhorn`; its dict also holds the ``term``: ``"xy"``, ``"xx"`` or ``"yy"``.
-    threads, on_fail
-        As in :func:`sinkhorn`.
     time_limit : float, optional
         Seconds for the three terms together, checked after every pass.
+    threads, on_fail
+        As in :func:`sinkhorn`.
 
     Returns
     -------
@@ -181,15 +181,17 @@ def sinkhorn_divergence(
 
     Notes
     -----
+    The terms W(x, x) have one potential each, found by averaging two successive Sinkhorn iterates
+    (Feydy et al., Interpolating between optimal transport and MMD, AISTATS 2019). Unbalanced,
+    ``reg/2 (sum a - sum b)^2`` is added and every step is damped by ``rho / (rho + reg)`` (Sejourne
+    et al., Sinkhorn divergences for unbalanced optimal transport, 2019). Gradients are those of the
+    dual at its maximum. A pass costs O(n m d). Memory is O((n + m) d) and a kernel of at most
+    64 MiB.
+
     Balanced, any convention for the entropy gives the same S. Unbalanced, this is the S of
     GeomLoss; OTT-JAX regularises by ``-reg H(P)`` there, which is another problem. GeomLoss with
-    p = 2 has the cost |x - y|^2 / 2, ``reg = blur^2`` and ``rho = reach^2``: half of this value at
-    twice its reg and rho. The terms W(x, x) have one
-    potential each, found by averaging two successive Sinkhorn iterates (Feydy et al.,
-    Interpolating between optimal transport and MMD, AISTATS 2019); unbalanced, ``reg/2 (sum a - sum
-    b)^2`` is added and every step is damped by ``rho / (rho + reg)`` (Sejourne et al., Sinkhorn
-    divergences for unbalanced optimal transport, 2019). Gradients are those of the dual at its
-    maximum. A pass costs O(n m d). Memory is O((n + m) d) and a kernel of at most 64 MiB.
+    p = 2 has the cost |x - y|^2 / 2, ``reg = blur^2`` and ``rho = reach^2``: its value is half of
+    this one at twice its reg and rho.
 
     Examples
     --------
@@ -198,6 +200,8 @@ def sinkhorn_divergence(
     >>> d = otf.sinkhorn_divergence(x, x + [3, 0], reg=0.1)
     >>> round(d.value, 6), bool(abs(d.gradient_x.sum(0) - [-6, 0]).max() < 1e-4)
     (9.0, True)
+    >>> float(otf.sinkhorn_divergence(otf.PointCloud(x, x, "euclidean"), reg=0.1)) < 1e-6
+    True
     """
     options = loss_options(
         tol=tol,

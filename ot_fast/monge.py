@@ -136,12 +136,12 @@ def monge_gap(
         Points and their images. CUDA arrays (CuPy, PyTorch, JAX) are solved on their device, where
         the arrays of the result live too; both must live there. `x` may be a :class:`PointCloud`,
         which holds both clouds and the cost: `Tx`, `cost` and `p` are then left out.
-    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}, optional
-    p : float, optional
-        As in :class:`PointCloud`; the cost is ``"sqeuclidean"`` by default.
     reg : float, optional
         Regularisation > 0 in units of the cost; by default 0.05 of the mean cost between x and Tx.
         The gradient takes it as a constant.
+    cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}, optional
+    p : float, optional
+        As in :class:`PointCloud`; the cost is ``"sqeuclidean"`` by default.
     debias : bool
         Take the Sinkhorn divergence ``W(x, Tx) - W(x, x)/2 - W(Tx, Tx)/2`` for W: the entropic
         bias cancels to first order, at the price of two more, easy, solves; it may be below 0.
@@ -154,10 +154,10 @@ def monge_gap(
     callback : callable, optional
         As in :func:`sinkhorn`; its dict also holds the ``term``: ``"gap"``, and with `debias` also
         ``"gap Tx"`` and ``"gap x"``.
-    threads, on_fail
-        As in :func:`sinkhorn`.
     time_limit : float, optional
         Seconds for all terms together, checked after every pass.
+    threads, on_fail
+        As in :func:`sinkhorn`.
 
     Returns
     -------

@@ -1,9 +1,8 @@
 """Differentiable layers for PyTorch: ``import ot_fast.torch``.
 
-Every layer solves once, forward; backward reads the gradient from the potentials (the envelope
-theorem), or from one linear solve for the plan. Nothing is unrolled. Layers are
-differentiable once.
-Arguments that are not listed here are those of the function of the same name in ``ot_fast``.
+Every layer solves once, forward; backward computes the gradient from the potentials (the envelope
+theorem), for the plan by one linear solve. No iteration is differentiated. Layers are
+differentiable once. Options are those of the function of the same name in ``ot_fast``.
 
 CUDA tensors are solved on their device, forward and backward, in the current stream; all inputs of
 a layer must live on one device. Points are copied; backward reads a, b and C again, so that
