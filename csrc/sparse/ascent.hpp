@@ -99,8 +99,10 @@ class NewtonAscent {
 
   // Where the potentials have left their reach, the dual on the candidates is wrong: a step far beyond is drawn back.
   void shorten(LineDual& dual, const AscentLimits& limits, double tau) {
-    for (double rise = dual.rise(); rise > limits.overshoot * limits.reach && tau > 1e-9; rise = dual.rise()) {
-      tau *= std::max(0.1, std::min(2.0, 0.9 * limits.overshoot) * limits.reach / rise);
+    for (double rise = dual.rise(); rise > limits.overshoot * limits.reach && tau > sparse::kLeastStep;
+         rise = dual.rise()) {
+      const double aim = std::min(sparse::kMostAim, sparse::kAim * limits.overshoot) * limits.reach;
+      tau *= std::max(sparse::kMostShortening, aim / rise);
       move(dual, tau);
     }
   }

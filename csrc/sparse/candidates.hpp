@@ -27,14 +27,14 @@ class CandidateFinder {
 
   // The candidates at the potentials reached, which become the base.
   void find(LineDual& dual) {
-    host_.add_to_base(dual.at);
+    host_.add_to_base(dual.at.alpha, dual.at.beta);
     for (index j = 0; j < dual.problem.lines; ++j) dual.window.level[j] = dual.level(j);
     collect(dual);
   }
 
   // All entries of positive slack: those that the value of the dual depends on.
   void find_positive(LineDual& dual) {
-    host_.add_to_base(dual.at);
+    host_.add_to_base(dual.at.alpha, dual.at.beta);
     dual.window.margin = 0;
     dual.window.level.assign(dual.problem.lines, 0.0);
     collect(dual);

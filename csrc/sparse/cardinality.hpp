@@ -2,7 +2,8 @@
 // b with at most k entries a line. Stages:
 //
 // 1. relax: quadratic transport. Where its plan has at most k entries a line, it is the answer.
-// 2. ascend: the dual, concave but not differentiable where entries tie for the k-th place, by proximal steps. Its
+// 2. ascend_by_prox: the dual, concave but not differentiable where entries tie for the k-th place, by proximal steps.
+// Its
 //    maximum is a lower bound.
 // 3. find_support: a support with at most k entries a line that carries a plan.
 // 4. improve: quadratic transport on that support, and better entries into places that fall free.
@@ -47,7 +48,7 @@ class GainRule {
 
 // Maximises the dual with at most k entries a line, from a plan of the relaxation and its value.
 template <SparseBackend B>
-void ascend(DualSolver<B>& solver, index k, double relaxed_value) {
+void ascend_by_prox(DualSolver<B>& solver, index k, double relaxed_value) {
   LineDual& dual = solver.dual;
   const double reg = solver.host.p.reg;
   solver.find_near_plan();
@@ -79,11 +80,13 @@ class SparsityConstrained {
   SparseSolution solve(Potentials at) {
     const double relaxed = relax_to_k(at);
     if (longest_line(solver_.dual) <= k_) return solver_.solution(solver_.dual.residual.error, at);
-    ascend(solver_, k_, relaxed);
+    ascend_by_prox(solver_, k_, relaxed);
+    const DualValue bound = lower_bound();
+    solver_.host.write_potentials(solver_.dual.at.alpha, bound.beta, at);
+    Best best = find_plan(bound.value);
+    if (is_wide(best, bound.value)) best = search_plan(std::move(best), bound.value);
     SparseSolution out;
-    out.dual = write_bound(at);
-    Best best = find_plan(out.dual);
-    search_if_wide(best, out.dual);
+    out.dual = bound.value;
     out.plan = std::move(best.plan);
     out.error = best.error;
     out.n_iter = solver_.budget.clock.n_iter;
@@ -113,20 +116,14 @@ class SparsityConstrained {
     return value;
   }
 
-  // The lower bound, and the potentials where it is taken to the backend. Where entries that are no candidates may
-  // lower it, all of positive slack are taken; potentials may change by that.
-  double write_bound(Potentials to) {
-    LineDual& dual = solver_.dual;
-    DualValue bound = solver_.value(options_.semi_dual ? Beta::maximising : Beta::given);
-    if (bound.margin_needed > dual.window.margin) {
-      solver_.finder.find_positive(dual);
-      solver_.evaluator.evaluate(dual);
-      bound = solver_.value(Beta::given);
-    }
-    dual.at.beta.swap(bound.beta);
-    solver_.host.write_potentials(dual.at, to);
-    dual.at.beta.swap(bound.beta);
-    return bound.value;
+  // The value of the dual on all entries. Where entries that are no candidates may lower it, the candidates become
+  // those of positive slack.
+  DualValue lower_bound() {
+    const DualValue bound = solver_.value(options_.semi_dual ? Beta::maximising : Beta::given);
+    if (!(bound.margin_needed > solver_.dual.window.margin)) return bound;
+    solver_.finder.find_positive(solver_.dual);
+    solver_.evaluator.evaluate(solver_.dual);
+    return solver_.value(Beta::given);
   }
 
   // Stages 3 and 4, on the candidates, or on all entries where those carry no plan.
@@ -142,17 +139,20 @@ class SparsityConstrained {
     return {solver_.host.plan(found.dual), found.dual.residual.error, feasible, on_all};
   }
 
-  // Stage 5.
-  void search_if_wide(Best& best, double bound) {
+  static bool is_wide(const Best& best, double bound) {
     const double value = best.plan.value;
-    const bool narrow = best.feasible && value - bound <= sparse::kWideGap * std::fabs(value);
-    if (narrow || !may_find_all()) return;
+    return !(best.feasible && value - bound <= sparse::kWideGap * std::fabs(value));
+  }
+
+  // Stage 5, and 4 again: the better plan of `best` and what is found.
+  Best search_plan(Best best, double bound) {
+    if (!may_find_all()) return best;
     if (!best.on_all) solver_.find_all();
     std::optional<Support> support = search_vertices(solver_, k_);
-    if (!support) return;
+    if (!support) return best;
     const SupportedPlan found = improve(solver_, std::move(*support), k_, bound);
-    if (best.feasible && !(found.value < value)) return;
-    best = {solver_.host.plan(found.dual), found.dual.residual.error, true, true};
+    if (best.feasible && !(found.value < best.plan.value)) return best;
+    return {solver_.host.plan(found.dual), found.dual.residual.error, true, true};
   }
 
   bool may_find_all() { return solver_.can_find_all() && !solver_.budget.stopped(); }

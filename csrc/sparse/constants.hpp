@@ -21,6 +21,9 @@ inline constexpr double kClip = 4;
 // A step that raises potentials by more than so many margins is shortened. Without it 17 of 1200 random problems did
 // not converge.
 inline constexpr double kOvershoot = 8;
+// The rise that a shortened step aims at, over the overshoot but at most in margins; the most that it is shortened at
+// once; the least part of a step.
+inline constexpr double kAim = 0.9, kMostAim = 2, kMostShortening = 0.1, kLeastStep = 1e-9;
 // Where new candidates more than double the error, steps stay within one margin from then on: wide margins
 // overshoot among ties.
 inline constexpr double kErrorJump = 2;
@@ -44,7 +47,9 @@ inline constexpr index kAll = index{1} << 24;  // entries that may all be candid
 
 // ---- The first potentials (start.hpp)
 
-// Entropic potentials are good enough where few entries exceed a_i b_j. At n m / 8 and 16 a row routing takes 20
+// Entropic potentials at a reg have a margin of so many of it.
+inline constexpr double kStartMargin = 4;
+// They are good enough where few entries exceed a_i b_j. At n m / 8 and 16 a row routing takes 20
 // evaluations instead of 13; at n m / 100 and 2 a row, Gaussians n = 1000 take twice as many.
 inline constexpr index kStartPart = 32, kStartCandidates = 4;
 inline constexpr double kStartReg = 0.125, kStartFall = 4;  // the first entropic reg over the range of C; its fall
@@ -55,6 +60,7 @@ inline constexpr double kLeastStartReg = 1e-6;  // over the range of C
 inline constexpr double kMostPotential = 1e6;   // over the range of C and reg: larger ones hold no digits of C
 inline constexpr double kLeastMargin = 1e-6;    // over the range of C: the first margin of a warm start
 inline constexpr double kDefaultMargin = 1e-3;  // over the range of C: where no time is left for a start
+inline constexpr double kMarginRise = 4;        // of the margin of a warm start, until there are enough candidates
 inline constexpr index kWarmCandidates = 8;     // a row and column: enough for a warm start
 
 // ---- Falling reg (quadratic.hpp)
@@ -76,9 +82,10 @@ inline constexpr double kProxTol = 1e-2, kProxTolFall = 0.2;
 inline constexpr int kProxSteps = 40;
 inline constexpr index kProxNewton = 100;
 // Candidates beyond so many of the last moves are dropped, down to these numbers: fewer save little, and leave the
-// network simplex too little choice. The list is thinned where a quarter of it goes.
+// network simplex too little choice. The list is thinned where at most this part of it stays, by a sample of lines.
 inline constexpr double kAhead = 1.5;
 inline constexpr index kLeastCandidates = index{1} << 13, kLeastPerSide = 2;
+inline constexpr index kThinned = 3;  // quarters
 inline constexpr index kSampledLines = 512;
 inline constexpr double kRestingPlan = 1e-6;  // a step that moves less of the plan (L1) ends quadratic transport
 inline constexpr int kProxFailures = 4;       // steps whose Newton's method does not reach kLoose
@@ -106,7 +113,7 @@ inline constexpr double kImproveTol = 0.1;  // of tol
 // A support is nearly a forest, whose parts shift against each other by any amount: strong damping, and steps of so
 // many mean entries times reg at most.
 inline constexpr double kSupportDamping = 0.1, kSupportClip = 64;
-// More entries stop to pay: a gain of this part of the gap, or this gap (relative).
+// The rounds end at a gain of this part of the gap, or at this relative gap.
 inline constexpr double kSmallGain = 1e-2, kNarrowGap = 1e-3;
 
 // ---- Annealing over vertices (vertex_search.hpp). Against mixed-integer programs (n = 6 .. 10) plans were 34 % (k =

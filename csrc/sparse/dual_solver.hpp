@@ -100,7 +100,7 @@ class DualSolver {
     out.error = error;
     out.dual = value(Beta::given).value;
     out.plan = host.plan(dual);
-    host.write_potentials(dual.at, at);
+    host.write_potentials(dual.at.alpha, dual.at.beta, at);
     out.n_iter = budget.clock.n_iter;
     out.status = budget.status(error);
     return out;

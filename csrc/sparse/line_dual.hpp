@@ -109,8 +109,8 @@ struct LineDual {
   // beta_j - level_j: an entry enters where alpha_i exceeds C_ij - edge_j.
   double edge(index j) const { return at.beta[j] - level(j); }
 
-  // How far potentials have risen, and levels fallen, since the candidates were taken. Up to the margin, no other entry
-  // matters.
+  // How far potentials have risen, and levels fallen, since the candidates were taken. While this is at most the
+  // margin, no other entry can be in the plan.
   double rise() const {
     double most = -INFINITY;
     for (index j = 0; j < problem.lines; ++j) most = std::max(most, edge(j) + window.level[j]);

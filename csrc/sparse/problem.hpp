@@ -29,13 +29,11 @@ class HostProblem {
             .b = (by_rows ? masses.rows : masses.columns).data(),
             .reg = p.reg};
   }
-  const Array<double>& row_part(const LineIterate& at) const { return by_rows ? at.beta : at.alpha; }
-  const Array<double>& column_part(const LineIterate& at) const { return by_rows ? at.alpha : at.beta; }
 
-  // The potentials reached become the base. What the sum f + g leaves open is shared between f and g, so that neither
-  // drifts to values that hold no digits of C.
-  void add_to_base(const LineIterate& at) {
-    const Array<double>&rows = row_part(at), &columns = column_part(at);
+  // The base rises by potentials of the others and the lines. f - c and g + c are the same potentials: where f and g
+  // have drifted apart, c is such that <a, f> = <b, g>, as large values hold few digits of C.
+  void add_to_base(const Array<double>& alpha, const Array<double>& beta) {
+    const Array<double>&rows = by_rows ? beta : alpha, &columns = by_rows ? alpha : beta;
     Buffer<double>&f = base.rows, &g = base.columns;
     double sum_f = 0, sum_g = 0;
     for (index i = 0; i < n; ++i) {
@@ -52,9 +50,9 @@ class HostProblem {
     for (index j = 0; j < m; ++j) g[j] += shift;
   }
 
-  // f and g of the backend: the base and the potentials.
-  void write_potentials(const LineIterate& at, Potentials to) const {
-    const Array<double>&rows = row_part(at), &columns = column_part(at);
+  // The base plus potentials of the others and the lines, to the backend.
+  void write_potentials(const Array<double>& alpha, const Array<double>& beta, Potentials to) const {
+    const Array<double>&rows = by_rows ? beta : alpha, &columns = by_rows ? alpha : beta;
     Sides sum(n, m);
     for (index i = 0; i < n; ++i) sum.rows[i] = base.rows[i] + rows[i];
     for (index j = 0; j < m; ++j) sum.columns[j] = base.columns[j] + columns[j];

@@ -18,8 +18,9 @@ void thin_candidates(DualSolver<B>& solver) {
   const index stride = 1 + dual.problem.lines / sparse::kSampledLines;
   const index all = dual.entries.size(), some = count_within(dual, margin, stride);
   const index sides = solver.host.n + solver.host.m;
-  if (some > 3 * all / 4 || some < std::max(sparse::kLeastCandidates, sparse::kLeastPerSide * sides)) return;
-  solver.host.add_to_base(dual.at);
+  if (some > sparse::kThinned * all / 4 || some < std::max(sparse::kLeastCandidates, sparse::kLeastPerSide * sides))
+    return;
+  solver.host.add_to_base(dual.at.alpha, dual.at.beta);
   keep_within(dual, margin);
 }
 

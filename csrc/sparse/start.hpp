@@ -57,7 +57,7 @@ double start_entropic(DualSolver<B>& solver) {
   reset_base(host);
   for (double smooth = sparse::kStartReg * range; !budget.stopped(); smooth /= sparse::kStartFall) {
     budget.clock.n_iter += entropic.run(smooth, host.base.rows.data(), host.base.columns.data());
-    margin = 4 * smooth;
+    margin = sparse::kStartMargin * smooth;
     for (index i = 0; i < n; ++i) host.base.rows[i] = host.masses.rows[i] > 0 ? smooth * host.base.rows[i] : -INFINITY;
     for (index j = 0; j < m; ++j)
       host.base.columns[j] = host.masses.columns[j] > 0 ? smooth * host.base.columns[j] : -INFINITY;
@@ -96,7 +96,7 @@ bool start_warm(DualSolver<B>& solver, Potentials from) {
   const index few = std::min(n * m, sparse::kWarmCandidates * (n + m));
   const double widest = sparse::kMargins * host.p.range;
   double& margin = solver.dual.window.margin;
-  for (margin = sparse::kLeastMargin * host.p.range; margin < widest; margin *= 4) {
+  for (margin = sparse::kLeastMargin * host.p.range; margin < widest; margin *= sparse::kMarginRise) {
     const Candidates& found = solver.finder.price(host.base, margin, few);
     if (found.overflow || found.nnz >= few / 2) break;
   }

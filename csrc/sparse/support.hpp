@@ -61,10 +61,10 @@ inline Array<char> largest_entries(const LineDual& dual, index k) {
   return kept;
 }
 
-// By pricing: the k largest entries of the dual's plan are free, others cost what they are below the edge of their line
-// and a mean entry. The network simplex finds a vertex. Where it has more than k entries in a line, the price of the
-// small ones rises, and so on for `rounds` vertices; the one with the fewest entries too many is returned. `previous`:
-// what an earlier search found, for a problem whose candidates carry no plan.
+// By pricing: the k largest entries of the dual's plan are free, others cost [-s]+ and the mean slack of the plan. The
+// network simplex finds a vertex. Where it has more than k entries in a line, the costs of the small ones rise, and so
+// on for `rounds` vertices; the one with the fewest entries too many is returned. `previous`: what an earlier search
+// found, returned where the candidates carry no plan.
 template <SparseBackend B>
 Support find_support(DualSolver<B>& solver, index k, int rounds, Support previous = {}) {
   const LineDual& dual = solver.dual;

@@ -131,7 +131,7 @@ class VertexSearch {
     return forest.has_value();
   }
 
-  // Columns with too many entries are packed anew, together with as few of the columns around them as do.
+  // Columns with too many entries are packed again, each with as few of the columns around it as suffice.
   bool repack_long() {
     const index columns = simplex_.sides().columns;
     Array<char> chosen;
