@@ -13,6 +13,20 @@ namespace ot {
 
 using index = std::int64_t;
 
+// first, ..., last - 1, for a loop.
+struct Indices {
+  struct Iterator {
+    index i;
+    constexpr index operator*() const { return i; }
+    constexpr Iterator& operator++() { return ++i, *this; }
+    constexpr bool operator!=(const Iterator& other) const { return i != other.i; }
+  };
+  index first = 0, last = 0;
+  constexpr Iterator begin() const { return {first}; }
+  constexpr Iterator end() const { return {last}; }
+  constexpr index size() const { return last - first; }
+};
+
 enum class DType : std::uint8_t { f32, f64 };
 enum class Kind : std::uint8_t { dense, points };
 enum class Cost : std::uint8_t { sqeuclidean, euclidean, cityblock, cosine, power };

@@ -1,6 +1,8 @@
 #include "cpu/dispatch.hpp"
 
+#if defined(__linux__)
 #include <sched.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
@@ -60,8 +62,10 @@ std::vector<std::string> levels_built() {
 int default_threads() {
   for (const char* name : {"OT_FAST_NUM_THREADS", "OMP_NUM_THREADS"})
     if (const int n = positive(name); n > 0) return n;
+#if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
   return std::max(1u, std::thread::hardware_concurrency());
 }
 

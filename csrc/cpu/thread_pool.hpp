@@ -1,7 +1,10 @@
 // A small pool of std::thread: the caller works too, late workers are never waited for, a busy pool
 // makes the caller work alone, and a forked child starts afresh.
 #pragma once
+#if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#define OT_HAS_FORK 1
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -24,8 +27,10 @@ class ThreadPool {
   static constexpr int kMaxThreads = 128;
 
   static ThreadPool& instance() {
+#if defined(OT_HAS_FORK)
     static const int registered = pthread_atfork(nullptr, nullptr, [] { slot() = new ThreadPool; });
     (void)registered;
+#endif
     return *slot();
   }
 

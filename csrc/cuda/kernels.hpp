@@ -187,8 +187,9 @@ struct Sweep {
       bool redo = false;
       OT_UNROLL for (int r = 0; r < R; ++r) redo |= source.redo(sum[r]);
       if (redo) restabilise(team, i, i1, head, sum, e);
-      OT_UNROLL for (int r = 0; r < R; ++r) weight[r] =
-          i + r < i1 ? source.finish(i + r, head[r], sum[r], first[r], team.leader) : 0.0;
+      OT_UNROLL for (int r = 0; r < R; ++r) {
+        weight[r] = i + r < i1 ? source.finish(i + r, head[r], sum[r], first[r], team.leader) : 0.0;
+      }
       if (kept.idx) keep(team, i, i1, sum, weight, e, kept_at);
       team.each([&](int t) {
         OT_UNROLL for (int k = 0; k < K; ++k) {

@@ -20,8 +20,8 @@ struct DualValue {
 // order: the k largest alpha - cost of a line, in descending order unless k is no bound.
 inline void find_largest(const LineDual& dual, index j, Array<double>& order) {
   constexpr index kInsert = 16;  // up to so many by insertion, which reads the line once
-  const auto line = dual.entries.of_line(j);
-  const index k = dual.problem.k, count = static_cast<index>(line.size()), most = std::min(k, count);
+  const Indices line = dual.entries.of_line(j);
+  const index k = dual.problem.k, count = line.size(), most = std::min(k, count);
   const auto z = [&](index e) { return dual.at.alpha[dual.entries.idx[e]] - dual.entries.cost[e]; };
   order.clear();
   if (most > kInsert || most == count) {

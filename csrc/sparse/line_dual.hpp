@@ -16,7 +16,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <ranges>
 #include <utility>
 
 #include "core/array.hpp"
@@ -39,7 +38,7 @@ struct EntryList {
   Array<double> cost;
 
   index size() const { return idx.size(); }
-  auto of_line(index j) const { return std::views::iota(begin[j], begin[j + 1]); }
+  Indices of_line(index j) const { return {begin[j], begin[j + 1]}; }
 };
 
 struct LineIterate {

@@ -93,6 +93,7 @@ class Emulator : public Memory {
   };
   explicit Emulator(std::uintptr_t = 0, cuda::Allocator allocator = {}, std::function<bool()> poll = {})
       : allocator_(std::move(allocator)), poll_(std::move(poll)) {}
+  virtual ~Emulator() = default;
 
   void outlive_stream() {}
   std::pair<std::size_t, std::size_t> memory_info() const { return {std::size_t{1} << 32, std::size_t{1} << 32}; }

@@ -270,7 +270,8 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
   ReferenceBackend ref;
   std::mt19937 random(7);
   std::uniform_real_distribution<double> uniform;
-  for (const auto& [lines, others] : {std::pair<index, index>{1, 1}, {7, 40}, {40, 9}, {21, 100}, {700, 30}}) {
+  for (const auto& shape : {std::pair<index, index>{1, 1}, {7, 40}, {40, 9}, {21, 100}, {700, 30}}) {
+    const index lines = shape.first, others = shape.second;
     std::vector<index> begin{0};
     std::vector<std::int32_t> idx;
     Vector b(size(lines)), alpha(size(others)), sums(size(others)), sums_want(size(others));

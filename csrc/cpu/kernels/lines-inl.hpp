@@ -182,7 +182,7 @@ struct Lanes {
   using Int = Vec<std::int64_t>;
   template <index step>
   static Vec<double> across(Vec<double> v) {
-    return __builtin_shuffle(v, Int{(l ^ step)...});
+    return __builtin_shufflevector(v, v, (l ^ step)...);
   }
   // The larger of a pair where it belongs: blocks of `block` fall and rise in turn.
   template <index block, index step>
@@ -192,7 +192,7 @@ struct Lanes {
   }
   template <index step>
   static Vec<double> shift(Vec<double> v) {
-    return __builtin_shuffle(v, Vec<double>{}, Int{(l < step ? lanes<double> : l - step)...});
+    return __builtin_shufflevector(v, Vec<double>{}, (l < step ? lanes<double> : l - step)...);
   }
 };
 #if OT_VEC == 64
