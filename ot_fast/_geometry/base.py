@@ -1,0 +1,74 @@
+"""What the core reads of any costs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays import HOST, Place
+from .._backends import core_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Vector = NDArray[np.float64]
+PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vectors i, j
+
+
+class BaseGeometry:
+    """What the core reads: ``C / 2^exponent - shift``, transposed where C is column-major.
+
+    The handle by which the core knows the costs is made when it is first needed; it is neither
+    pickled nor copied. Of a geometry on a CUDA device a pickle holds host arrays.
+    """
+
+    place: Place
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    transposed: bool
+    has_forbidden: bool  # some entry is +inf
+    exponent: int
+    shift: float
+    scale: float  # of costs above the least, in the core's units: where reg starts to come down
+
+    @property
+    def core(self) -> Any:
+        """The core that works where the costs live."""
+        return core_of(self.place)
+
+    @cached_property
+    def handle(self) -> Any:
+        return self._handle()
+
+    def _handle(self) -> Any:
+        raise NotImplementedError
+
+    def _lasting(self) -> dict[str, Any]:
+        """The attributes without what is made from them."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("handle", "swapped")}
+
+    def _copied(self, state: dict[str, Any]) -> Self:
+        new = type(self).__new__(type(self))
+        new.__setstate__(state)
+        return new
+
+    def __copy__(self) -> Self:
+        return self._copied(self._lasting())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._copied(copy.deepcopy(self._lasting(), memo))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._lasting() | self._on_host() | {"place": HOST}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def _on_host(self) -> dict[str, Any]:
+        """The attributes that are arrays, on the host."""
+        raise NotImplementedError

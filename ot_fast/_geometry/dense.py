@@ -1,0 +1,179 @@
+"""Costs that are stored as a matrix."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _validate
+from .._arrays import Cuda, byte_strides, dtype_of, on_device, place_of
+from .base import BaseGeometry, PairCosts, Vector
+
+HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
+SAMPLE = np.arange(1024) * 7919, np.arange(1024) * 104729 + np.arange(1024) // 7  # rows, columns
+
+
+class DenseCost(BaseGeometry):
+    """A cost matrix, used where it lies.
+
+    Row-major and column-major float32 and float64 matrices are used without a copy (rows or
+    columns may be strided); others are converted once. CUDA arrays (CuPy, PyTorch, JAX, Numba) stay
+    on their device, and the problem is solved there.
+
+    Parameters
+    ----------
+    C : array_like, shape (n, m)
+        Costs. ``+inf`` forbids a pair; NaN and ``-inf`` raise.
+
+    Attributes
+    ----------
+    C : ndarray, shape (n, m)
+    shape : tuple of int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is not a real, nonempty matrix, holds NaN or ``-inf``, or is masked.
+
+    Examples
+    --------
+    >>> import ot_fast as otf
+    >>> otf.DenseCost([[0.0, 1.0], [float("inf"), 2.0]])
+    DenseCost(shape=(2, 2), dtype=float64)
+    """
+
+    def __init__(self, C: Any) -> None:
+        self.place = place_of(C, "C")
+        if isinstance(self.place, Cuda):
+            self.C, self.transposed = _device_matrix(C, self.place)
+        else:
+            self.C, self.transposed = _host_matrix(C)
+        n, m = (int(k) for k in self.C.shape)
+        self.shape = n, m
+        self.dtype = dtype_of(self.C)
+        stats = self.core.stats(self.core.dense(self._rows), self.place.where())
+        if stats.nan or stats.neg_inf:
+            self._refuse(stats)
+        self.has_forbidden = stats.pos_inf > 0
+        low, high = stats.min, stats.max
+        if low > high:  # no finite entry at all
+            low = high = 0.0
+        # C and reg are scaled by 2^-exponent where C - min C, 1/reg or squares of costs could leave
+        # the range of float64. One huge cost does not scale the others out of it.
+        self.exponent = 0
+        top = max(abs(low), abs(high))
+        sample = self._sample()
+        huge = top > HUGE and _above(sample, low).min(initial=math.inf) > math.sqrt(HUGE)
+        if top > 1e300 or huge or 0 < top < 1 / HUGE:
+            self.exponent = math.frexp(top)[1]
+            low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
+            sample = np.ldexp(sample, -self.exponent)
+        self.shift = low
+        self.range = high - low
+        # The few costs that are far above the others do not count.
+        above = _above(sample, low)
+        self.scale = min(self.range, 8 * _median(above)) if len(above) else self.range
+
+    @property
+    def _rows(self) -> Any:
+        """The row-major matrix that the core reads, before it is scaled."""
+        return self.C.T if self.transposed else self.C
+
+    def _handle(self) -> Any:
+        rows = self._rows
+        if self.exponent:
+            rows = self.place.ldexp(self.place.plain(rows, np.float64), -self.exponent)
+        return self.core.dense(rows, self.shift)
+
+    def _on_host(self) -> dict[str, Any]:
+        return {"C": self.place.host(self.C)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.transposed:  # a strided matrix may come back in another order
+            rows = self.place.contiguous(self.C.T)
+            # NumPy calls one column contiguous whatever its strides; a copy has the core's.
+            self.C = (rows if self.place.cuda or len(self.C) > 1 else rows.copy()).T
+
+    def _refuse(self, stats: Any) -> None:
+        """ValueError for the first entry that is NaN or -inf."""
+        k = divmod(stats.first_bad, int(self._rows.shape[1]))
+        i, j = k[::-1] if self.transposed else k
+        value = self.place.host(self.C[i : i + 1, j : j + 1])[0, 0]
+        raise ValueError(
+            f"C must not hold NaN or -inf; C[{i}, {j}] = {value} "
+            f"({stats.nan + stats.neg_inf} of {math.prod(self.shape)} entries)"
+        )
+
+    def _sample(self) -> Vector:
+        """Some of the costs."""
+        rows = self._rows
+        n, m = rows.shape
+        if self.place.cuda:
+            some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
+            sample = np.concatenate([self.place.host(r).ravel() for r in some])
+        else:
+            sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
+        return sample.astype(np.float64)
+
+    def pair_costs(self) -> PairCosts:
+        """A function that reads costs of pairs from host indices: float64, on the host."""
+        if not self.place.cuda:
+            return lambda i, j: np.asarray(self.C[i, j], np.float64)
+
+        def gathered(i: NDArray[Any], j: NDArray[Any]) -> Vector:
+            pair = (j, i) if self.transposed else (i, j)
+            C = self.core.cost_of_pairs(self.handle, *pair, self.place.where())
+            return np.ldexp(C, self.exponent)  # type: ignore[no-any-return]
+
+        return gathered
+
+    def to_dense(self) -> Any:
+        """The matrix itself."""
+        return self.C
+
+    def __repr__(self) -> str:
+        return f"DenseCost(shape={self.shape}, dtype={self.dtype})"
+
+
+def _host_matrix(C: Any) -> tuple[NDArray[Any], bool]:
+    """The matrix, and whether it is column-major: the row-major costs of the transposed problem."""
+    array = _validate.matrix(C, "C")
+    item = array.itemsize
+    transposed = array.strides[1] != item and array.strides[0] == item
+    if not transposed and array.strides[1] != item:
+        _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
+        array = np.ascontiguousarray(array)
+    return array, transposed
+
+
+def _device_matrix(C: Any, place: Cuda) -> tuple[Any, bool]:
+    """The same on a device."""
+    array = on_device(C, "C", place)
+    if len(array.shape) != 2:
+        raise ValueError(f"C must be a matrix (n, m); got shape {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise ValueError(f"C must not be empty; got shape {tuple(array.shape)}")
+    item = dtype_of(array).itemsize
+    strides = byte_strides(array)
+    transposed = strides[1] != item and strides[0] == item and array.shape[1] > 1
+    if not transposed and (strides[1] != item or strides[0] % item or strides[0] < 0):
+        array = place.contiguous(array)
+    return array, transposed
+
+
+def _above(sample: Vector, low: float) -> Vector:
+    """The finite ones of some costs as differences from the least, where they are above it."""
+    with np.errstate(over="ignore"):
+        above: Vector = sample - low
+    return above[(above > 0) & (above < math.inf)]
+
+
+def _median(v: Vector) -> float:
+    k = len(v)
+    middle = sorted({(k - 1) // 2, k // 2})
+    return float(np.partition(v, middle)[middle].mean())
