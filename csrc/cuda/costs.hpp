@@ -13,8 +13,8 @@ struct Dense {
 
   OT_HD T at(index i, index j) const { return C[i * ld + j]; }
 
-  // Costs of rows i .. i + R, clamped to `last`, at columns j, j + step, ... before `end`: asked for
-  // ahead, and read when they are there.
+  // Costs of rows [i, i + R), at most last - 1, at columns j, j + step, ... before `end`: fetch starts copies to shared
+  // memory, tile reads them after slots.ready().
   static constexpr bool kFetched = true;
   template <int K, int R, class Slots>
   OT_HD void fetch(Slots& slots, int t, index i, index last, index j, int step, index end) const {
@@ -31,15 +31,15 @@ struct Dense {
   }
 };
 
-// x is (n, d), y is (d, ldy): threads side by side read columns side by side. D is d where it is
-// known at compile time (squared differences), else 0.
+// x is (n, d), y is (d, ldy): threads side by side read columns side by side. D is d where it is known at compile time
+// (squared differences), else 0. Memory traffic: see tile.
 template <class T, int D>
 struct Points {
   using Real = T;
   const T *x, *y, *xx, *yy;
   index d, ldy;
   Cost cost;
-  T half;  // of the exponent p, for powers of the norm
+  T half;  // p / 2, for powers of the norm
 
   OT_HD T add(T sum, T a, T b) const {
     const T z = a - b;
@@ -52,7 +52,7 @@ struct Points {
       default: return sum + a * b;
     }
   }
-  // Squares of centred points where d is large, points of norm 1 for the cosine.
+  // Expanded squares where xx is given: points are then centred. Cosine: points have norm 1.
   OT_HD T finish(T sum, index i, index j) const {
     if (D > 0) return sum;
     switch (cost) {
@@ -65,7 +65,7 @@ struct Points {
       default: return sum < 1 ? 1 - sum : T(0);
     }
   }
-  // dc(x_i, y_j)/dx_i = weight (pull_k): the weight, p |x - y|^(p - 2) for powers of the norm, 0 where x = y.
+  // dc(x_i, y_j)/dx_ik = weight direction_k, with weight p |x - y|^(p - 2) for powers of the norm, 0 where x = y.
   OT_HD double weight(index i, index j) const {
     if (cost == Cost::sqeuclidean) return 2;
     if (cost != Cost::euclidean && cost != Cost::power) return 1;
@@ -78,8 +78,8 @@ struct Points {
     return cost == Cost::euclidean ? 1 / sqrt(s)
                                    : 2 * static_cast<double>(half) * pow(s, static_cast<double>(half) - 1);
   }
-  // The cosine's lacks its part along x_i, which falls out of the sum (Gradient).
-  OT_HD double pull(index i, index j, index k) const {
+  // Of the cosine without its part along x_i, which Gradient takes away from the sum.
+  OT_HD double direction(index i, index j, index k) const {
     const auto a = static_cast<double>(x[i * d + k]), b = static_cast<double>(y[k * ldy + j]);
     if (cost == Cost::cityblock) return (a > b) - (a < b);
     return cost == Cost::cosine ? -b : a - b;

@@ -142,7 +142,7 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
     : stream_(reinterpret_cast<void*>(stream)),
       allocator_(std::move(allocator)),
       poll_(std::move(poll)),
-      looked_(std::chrono::steady_clock::now()) {
+      polled_(std::chrono::steady_clock::now()) {
   // A solve waits for numbers, which ends a capture.
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   check(cudaStreamIsCapturing(stream_of(stream_), &capture), "cudaStreamIsCapturing");
@@ -217,10 +217,10 @@ void Gpu::download(void* to, const void* from, index bytes) {
 }
 void Gpu::wait() { check(cudaStreamSynchronize(stream_of(stream_)), "a kernel"); }
 
-void Gpu::look() {
+void Gpu::poll() {
   const auto now = std::chrono::steady_clock::now();
-  if (!poll_ || now - looked_ < std::chrono::milliseconds(20)) return;
-  looked_ = now;
+  if (!poll_ || now - polled_ < std::chrono::milliseconds(20)) return;
+  polled_ = now;
   if (poll_()) throw Interrupted();
 }
 

@@ -87,7 +87,7 @@ class Gpu final : public Memory {
   void upload(void* to, const void* from, index bytes);
   void download(void* to, const void* from, index bytes);
   void wait();
-  void look();
+  void poll();
   template <class F>
   double seconds(F f) {
     start_timer();
@@ -108,7 +108,7 @@ class Gpu final : public Memory {
   bool outlives_ = false;
   Allocator allocator_;
   std::function<bool()> poll_;
-  std::chrono::steady_clock::time_point looked_{};
+  std::chrono::steady_clock::time_point polled_{};
   Limits limits_;
   void* pinned_ = nullptr;
   std::size_t pinned_bytes_ = 0;

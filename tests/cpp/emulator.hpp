@@ -121,7 +121,7 @@ class Emulator : public Memory {
   void upload(void* to, const void* from, index bytes) { std::memcpy(to, from, static_cast<std::size_t>(bytes)); }
   void download(void* to, const void* from, index bytes) { upload(to, from, bytes); }
   void wait() {}
-  void look() {
+  void poll() {
     if (poll_ && poll_()) throw Interrupted();
   }
   template <class F>
