@@ -18,6 +18,7 @@ extern const Kernels kernels_v3, kernels_v4;
 
 namespace {
 
+// The highest level that this processor has, or the one that OT_FAST_ISA names.
 const Kernels& choose() {
   const char* forced = std::getenv("OT_FAST_ISA");
   const std::string want = forced ? forced : "";
@@ -39,7 +40,8 @@ const Kernels& choose() {
   throw std::invalid_argument("OT_FAST_ISA must be one of " + names + " on this processor; got " + want);
 }
 
-int positive(const char* name) {
+// The number in an environment variable, 0 where there is none.
+int number_in(const char* name) {
   const char* text = std::getenv(name);
   return text ? std::atoi(text) : 0;
 }
@@ -61,12 +63,12 @@ std::vector<std::string> levels_built() {
 
 int default_threads() {
   for (const char* name : {"OT_FAST_NUM_THREADS", "OMP_NUM_THREADS"})
-    if (const int n = positive(name); n > 0) return n;
-#if defined(__linux__)
+    if (const int n = number_in(name); n > 0) return n;
+#if defined(__linux__)  // the processors that this process may use: fewer than there are in a container
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
 #endif
-  return std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 }  // namespace ot::cpu

@@ -1,5 +1,5 @@
-// A small pool of std::thread: the caller works too, late workers are never waited for, a busy pool
-// makes the caller work alone, and a forked child starts afresh.
+// A small pool of threads. The caller works too and does not wait for workers that have not begun; where another call
+// uses the pool, the caller works alone. After a fork (POSIX) the child has a pool of its own, without threads yet.
 #pragma once
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -16,6 +16,7 @@
 
 namespace ot::cpu {
 
+// Tells the processor that this thread spins: its twin on the same core runs faster.
 inline void spin_pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -51,20 +52,23 @@ class ThreadPool {
     control_.store(open | static_cast<std::uint32_t>(threads - 1) << 8, std::memory_order_seq_cst);
     control_.notify_all();
     work();
-    // Close the job: wait for the workers inside only, each is busy with its last chunk.
+    // Close the job: wait for the workers inside, each with its last call. They end soon: spin, then yield.
     for (int spins = 0;; ++spins) {
       std::uint32_t c = control_.load(std::memory_order_acquire);
       if (inside(c) == 0 && control_.compare_exchange_weak(c, (generation(c) + 1) << 16, std::memory_order_acq_rel))
         return;
-      if (spins < 4000) spin_pause();
+      if (spins < kSpinsAtEnd) spin_pause();
       else std::this_thread::yield();
     }
   }
 
  private:
-  // control_: generation (16 bits, odd while a job is open) | places for workers | workers inside.
+  // Some tens of microseconds each: about what it takes to wake a thread that sleeps.
+  static constexpr int kSpinsAtEnd = 4000, kSpinsForWork = 2000;
+
+  // control_: generation (16 bits, odd while a job is open) | workers wanted (8 bits) | workers inside (8 bits).
   static std::uint32_t generation(std::uint32_t c) { return c >> 16; }
-  static std::uint32_t places(std::uint32_t c) { return c >> 8 & 0xff; }
+  static std::uint32_t wanted(std::uint32_t c) { return c >> 8 & 0xff; }
   static std::uint32_t inside(std::uint32_t c) { return c & 0xff; }
 
   // Never destroyed: workers may outlive static destruction.
@@ -73,13 +77,14 @@ class ThreadPool {
     return pool;
   }
 
+  // Starts threads up to so many. False where there is none.
   bool grow(int workers) {
     try {
       while (static_cast<int>(workers_) < workers) {
         std::thread([this] { loop(); }).detach();
         ++workers_;
       }
-    } catch (...) {  // no more threads to be had: go on with those there are
+    } catch (...) {  // the system gives no more threads: use those that there are
     }
     return workers_ > 0;
   }
@@ -92,16 +97,17 @@ class ThreadPool {
     }
   }
 
+  // What a worker does: enters each open job once, spins for the next one, then sleeps.
   void loop() {
     std::uint32_t done = 0;  // generations of open jobs are odd
     for (;;) {
       std::uint32_t c = control_.load(std::memory_order_acquire);
-      for (int spins = 0; spins < 2000 && !(generation(c) & 1 && generation(c) != done); ++spins) {
+      for (int spins = 0; spins < kSpinsForWork && !(generation(c) & 1 && generation(c) != done); ++spins) {
         spin_pause();
         c = control_.load(std::memory_order_acquire);
       }
       const bool open = generation(c) & 1 && generation(c) != done;
-      if (!open || inside(c) >= places(c)) {
+      if (!open || inside(c) >= wanted(c)) {
         control_.wait(c, std::memory_order_acquire);
         continue;
       }
