@@ -90,8 +90,8 @@ class Workers {
   }
 
  private:
-  static constexpr index kPiece = index{1} << 21;  // entries of C between two polls: some milliseconds
-  static constexpr std::chrono::milliseconds kPollEvery{20};
+  static constexpr index kPiece = index{1} << 21;             // entries of C between two polls: some milliseconds
+  static constexpr std::chrono::milliseconds kPollEvery{20};  // polling takes the GIL
 
   struct WorkSpace {
     std::atomic<bool> taken{false};

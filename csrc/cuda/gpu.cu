@@ -40,7 +40,7 @@ std::string device_name(int device) {
 
 namespace {
 
-// Pinned memory, taken back for the next solve: never freed, as the context may go first.
+// Pinned memory, kept for the next solve. Never freed: the context may be destroyed before statics are.
 class Pinned {
  public:
   static Pinned& instance() {
@@ -80,8 +80,8 @@ __global__ void __launch_bounds__(kMaxThreads) probe() {}
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
-// Clusters that run side by side: they live within a part of the device, whose multiprocessors need not be a
-// multiple of theirs. 0 where a part (of a shared device) is too small for one.
+// Clusters of `blocks` blocks that run side by side. A cluster lies within a group of multiprocessors, whose number
+// need not be a multiple of its own. 0 where no group is large enough (part of a shared device).
 int clusters_at_once(int blocks, const Limits& l) {
   cudaLaunchConfig_t config{};
   cudaLaunchAttribute cluster{};
@@ -107,9 +107,10 @@ Limits ask(int device) {
   l.processors = l.at_once[1] = attribute(cudaDevAttrMultiProcessorCount);
   l.pools = attribute(cudaDevAttrMemoryPoolsSupported) != 0;
   const int shared = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-  while (l.threads * kMostShared + (8 << 10) > shared) l.threads /= 2;  // and 8 KB for exchanges
-  // Clusters, where the device has them (on sm_120 fewer multiprocessors gain less) and this code was
-  // compiled for them: code for an older device, translated by the driver, knows only blocks.
+  constexpr int exchange = 8 << 10;  // bytes: slots of reductions and of compact
+  while (l.threads * kMostShared + exchange > shared) l.threads /= 2;
+  // Clusters on sm_90 and sm_100 (sm_120 has few multiprocessors and gains little), if this code was compiled for them:
+  // code for an older device that the driver translates knows only blocks.
   const int major = attribute(cudaDevAttrComputeCapabilityMajor);
   cudaFuncAttributes compiled;
   check(cudaFuncGetAttributes(&compiled, probe), "cudaFuncGetAttributes");
@@ -143,7 +144,7 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
       allocator_(std::move(allocator)),
       poll_(std::move(poll)),
       polled_(std::chrono::steady_clock::now()) {
-  // A solve waits for numbers, which ends a capture.
+  // A solve waits for results, which is an error in a capture.
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   check(cudaStreamIsCapturing(stream_of(stream_), &capture), "cudaStreamIsCapturing");
   if (capture != cudaStreamCaptureStatusNone)
@@ -155,13 +156,10 @@ Gpu::Gpu(std::uintptr_t stream, Allocator allocator, std::function<bool()> poll)
 }
 
 Gpu::~Gpu() {
-  scratch_ = Buffer<char>();
-  keys_ = Buffer<std::uint32_t>();
-  entries_ = Buffer<Placed>();
-  values_ = Buffer<double>();
-  // After an exception kernels may still run, on memory that its owners are about to free.
+  sorting_ = {};
+  // After an exception kernels may still run, on memory that is about to be freed.
   if (!outlives_) (void)cudaStreamSynchronize(stream_of(stream_));
-  if (pinned_) Pinned::instance().give(pinned_, pinned_bytes_);
+  if (pinned_.data) Pinned::instance().give(pinned_.data, pinned_.bytes);
   for (void* event : timer_)
     if (event) (void)cudaEventDestroy(static_cast<cudaEvent_t>(event));
   (void)cudaGetLastError();
@@ -187,26 +185,30 @@ void Gpu::release(void* data) noexcept {
 }
 
 void* Gpu::pinned(std::size_t bytes) {
-  if (bytes > pinned_bytes_) {
-    if (pinned_) {
+  if (bytes > pinned_.bytes) {
+    if (pinned_.data) {
       wait();
-      Pinned::instance().give(pinned_, pinned_bytes_);
-      pinned_ = nullptr;
-      pinned_bytes_ = 0;
+      Pinned::instance().give(pinned_.data, pinned_.bytes);
+      pinned_ = {};
     }
-    pinned_ = Pinned::instance().take(bytes);
-    pinned_bytes_ = bytes;
+    pinned_.data = Pinned::instance().take(bytes);
+    pinned_.bytes = bytes;
   }
-  return pinned_;
+  return pinned_.data;
 }
 
-void* Gpu::scratch(std::size_t bytes) {
-  if (scratch_.size() < static_cast<index>(bytes)) {
-    scratch_ = Buffer<char>();
-    scratch_ = Buffer<char>(static_cast<index>(bytes), *this);
+namespace {
+template <class T>
+T* grown(Buffer<T>& b, index n, Memory& memory) {
+  if (b.size() < n) {
+    b = Buffer<T>();
+    b = Buffer<T>(n + n / 8, memory);
   }
-  return scratch_.data();
+  return b.data();
 }
+}  // namespace
+
+void* Gpu::scratch(std::size_t bytes) { return grown(sorting_.temporary, static_cast<index>(bytes), *this); }
 
 void Gpu::upload(void* to, const void* from, index bytes) {
   check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, stream_of(stream_)), "upload");
@@ -217,9 +219,11 @@ void Gpu::download(void* to, const void* from, index bytes) {
 }
 void Gpu::wait() { check(cudaStreamSynchronize(stream_of(stream_)), "a kernel"); }
 
+// poll_ takes the GIL: at most 50 times a second.
+static constexpr std::chrono::milliseconds kPollEvery{20};
 void Gpu::poll() {
   const auto now = std::chrono::steady_clock::now();
-  if (!poll_ || now - polled_ < std::chrono::milliseconds(20)) return;
+  if (!poll_ || now - polled_ < kPollEvery) return;
   polled_ = now;
   if (poll_()) throw Interrupted();
 }
@@ -249,22 +253,11 @@ void Gpu::scan(index n, const index* in, index* out) {
   check(cub::DeviceScan::ExclusiveSum(temporary, bytes, in, out, n, stream_of(stream_)), "scan");
 }
 
-namespace {
-template <class T>
-T* grown(Buffer<T>& b, index n, Memory& memory) {
-  if (b.size() < n) {
-    b = Buffer<T>();
-    b = Buffer<T>(n + n / 8, memory);
-  }
-  return b.data();
-}
-}  // namespace
-
 void Gpu::sort(index n, std::uint32_t* keys, Placed* entries, index bound) {
   if (n == 0) return;
   const int bits = std::bit_width(static_cast<std::uint64_t>(bound));
-  cub::DoubleBuffer<std::uint32_t> k(keys, grown(keys_, n, *this));
-  cub::DoubleBuffer<Placed> e(entries, grown(entries_, n, *this));
+  cub::DoubleBuffer<std::uint32_t> k(keys, grown(sorting_.keys, n, *this));
+  cub::DoubleBuffer<Placed> e(entries, grown(sorting_.entries, n, *this));
   std::size_t bytes = 0;
   check(cub::DeviceRadixSort::SortPairs(nullptr, bytes, k, e, n, 0, bits, stream_of(stream_)), "sort");
   void* temporary = scratch(bytes);
@@ -275,7 +268,7 @@ void Gpu::sort(index n, std::uint32_t* keys, Placed* entries, index bound) {
 
 void Gpu::sort_descending(index n, double* values) {
   if (n == 0) return;
-  cub::DoubleBuffer<double> v(values, grown(values_, n, *this));
+  cub::DoubleBuffer<double> v(values, grown(sorting_.values, n, *this));
   std::size_t bytes = 0;
   check(cub::DeviceRadixSort::SortKeysDescending(nullptr, bytes, v, n, 0, 64, stream_of(stream_)), "sort");
   void* temporary = scratch(bytes);

@@ -52,9 +52,10 @@ class OnDevice {
 // What a device can run, asked for once.
 struct Limits {
   int processors = 0;
-  int threads = kMaxThreads, blocks = 1;  // most of a block, and of a team
-  int at_once[kMaxBlocks + 1] = {};       // teams of 1, 2, 4 .. blocks that run side by side
-  bool pools = false;                     // cudaMallocAsync
+  int threads = kMaxThreads;         // of a block, at most
+  int blocks = 1;                    // of a team, at most
+  int at_once[kMaxBlocks + 1] = {};  // teams of 1, 2, 4 .. blocks that run side by side
+  bool pools = false;                // has cudaMallocAsync
 };
 
 class Gpu final : public Memory {
@@ -105,18 +106,22 @@ class Gpu final : public Memory {
   void* scratch(std::size_t bytes);
 
   void* stream_;
-  bool outlives_ = false;
+  bool outlives_ = false;  // memory is released after the stream is gone
   Allocator allocator_;
   std::function<bool()> poll_;
   std::chrono::steady_clock::time_point polled_{};
   Limits limits_;
-  void* pinned_ = nullptr;
-  std::size_t pinned_bytes_ = 0;
-  void* timer_[2] = {};
-  Buffer<char> scratch_;
-  Buffer<std::uint32_t> keys_;
-  Buffer<Placed> entries_;
-  Buffer<double> values_;
+  struct PinnedMemory {
+    void* data = nullptr;
+    std::size_t bytes = 0;
+  } pinned_;
+  void* timer_[2] = {};  // events: start, stop
+  struct SortSpace {     // of scans and sorts
+    Buffer<char> temporary;
+    Buffer<std::uint32_t> keys;
+    Buffer<Placed> entries;
+    Buffer<double> values;
+  } sorting_;
 };
 
 using Backend = BackendOn<Gpu>;

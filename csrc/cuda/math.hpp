@@ -1,5 +1,5 @@
-// Exponentials in base 2, the same on device and host: slacks are scaled by log2(e) beforehand, so
-// that splitting off the integer part is exact.
+// Exponentials in base 2, the same on device and host. Exponents are scaled by log2(e) beforehand: splitting off the
+// integer part is then exact.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -19,9 +19,9 @@ OT_HD inline To bits_as(From x) {
   return y;
 }
 
-// 2^z to 1.6 units in the last place: z = k + r with k rounded by adding a magic number, a
-// polynomial of degree 11 in r in [-1/2, 1/2], k added to the exponent. 0 below the floor (no
-// denormals), large above the cap and for NaN.
+// 2^z to 1.6 units in the last place: z = k + r, where adding and subtracting 2^52 + 2^51 (`magic`) rounds z to k; a
+// polynomial of degree 11 in r in [-1/2, 1/2]; k is added to the exponent bits. 0 below -1021 (no denormals); 2^1023
+// above 1023 and for NaN.
 OT_HD inline double exp2_of(double z, double) {
   constexpr double magic = 0x1.8p52;
   const double x = fmin(z, 1023.0);
@@ -40,7 +40,7 @@ OT_HD inline double exp2_of(double z, double) {
   const auto scaled = bits_as<std::uint64_t>(p) + (bits_as<std::uint64_t>(k) << 52);
   return z < -1021.0 ? 0.0 : bits_as<double>(scaled);
 }
-// One instruction of the special function unit on the device.
+// One instruction of the special function unit on the device. 0 below -125 (no denormals).
 OT_HD inline float exp2_of(double z, float) {
   const float x = fminf(static_cast<float>(z), 127.0f);
 #if defined(__CUDA_ARCH__)

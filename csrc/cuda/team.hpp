@@ -1,18 +1,17 @@
-// How a kernel is written: as the work of a team of threads, in phases. A body runs on the device,
-// where a team is a block or a cluster of blocks, and on the host, where the tests walk through the
-// threads of each phase one by one.
+// How a kernel is written: as the work of a team of threads, in phases. A body runs on the device, where a team is a
+// block or a cluster of blocks, and on the host, where the tests run the threads of each phase one after another.
 //
 //   team.id, team.count            this team, and how many there are
-//   team.lanes(t)                  place of thread t: its block in the team, and its number there
-//   team.each(f)                   f(t) for every thread; what threads share goes through the rest
+//   team.lane(t)                   place of thread t: its block in the team, and its number there
+//   team.each(f)                   f(t) for every thread; threads exchange values only by what follows
 //   Team::Local<T> x(team)         one T for every thread: x[t]
 //   Team::Shared<T, K> y(team)     K values for every thread, in shared memory: y(t, k)
-//   y.fetch(t, k, from)            copies one there while the thread goes on; y.ready() waits for all
+//   y.fetch(t, k, from)            starts a copy to y(t, k); y.ready() waits for all copies
 //   team.sum(x), team.max(x)       over all threads, in a fixed order; every thread gets the result
 //   team.warp_sum(x)               the same over each warp of 32; x[t] becomes its warp's sum
 //   team.compact(bits, at)         at[t][k] = place of bit k of thread t among the bits set, in the
 //                                  order (block, warp, k, lane); returns how many are set
-//   team.leader                    true on one thread: writes what all threads know
+//   team.leader                    true on one thread of the team, which writes what all know
 #pragma once
 #include "core/types.hpp"
 

@@ -12,7 +12,7 @@ struct Lanes {
   // Lane l ^ step in lane l.
   template <index step>
   static Vec<double> across(Vec<double> v) {
-    return __builtin_shuffle(v, Int{(l ^ step)...});
+    return __builtin_shufflevector(v, v, (l ^ step)...);
   }
   // One step of a bitonic sort: pairs of lanes `step` apart are ordered, falling and rising in blocks of `block` lanes
   // in turn.
@@ -24,7 +24,7 @@ struct Lanes {
   // Lane l - step in lane l, 0 in the first ones.
   template <index step>
   static Vec<double> shift(Vec<double> v) {
-    return __builtin_shuffle(v, Vec<double>{}, Int{(l < step ? lanes<double> : l - step)...});
+    return __builtin_shufflevector(v, Vec<double>{}, (l < step ? lanes<double> : l - step)...);
   }
 };
 #if OT_VEC == 64

@@ -9,10 +9,10 @@ template <class Costs>
 struct MinTerm {  // C_ij - shift - g_j
   Costs costs;
   double shift;
-  const double* g = nullptr;  // (m); null: 0
-  const double* f = nullptr;  // (n); null: 0
-  const double* weight =
-      nullptr;  // (n); rows of zero weight, and those without an allowed pair, take no part; nullable
+  const double* g = nullptr;       // (m); null: 0
+  const double* f = nullptr;       // (n); null: 0
+  const double* weight = nullptr;  // (n); null: 1
+  // Rows of zero weight, and those without an allowed pair, take no part in the minima of columns.
   OT_HD bool skip(index i) const { return f && ((weight && weight[i] == 0) || !(f[i] < kInf)); }
   OT_HD double at(index i, index j) const {
     return static_cast<double>(costs.at(i, j)) - shift - (f ? f[i] : 0.0) - (g ? g[j] : 0.0);
