@@ -33,13 +33,13 @@ struct DeviceTeam {
       team.taken_ += K * static_cast<int>(sizeof(T)) * team.threads;
     }
     __device__ T& operator()(int, int k) { return mine[k * kWarp]; }
-    // A thread reads only what it fetched itself: no barrier but its own.
+    // A thread reads only what it fetched itself: it waits for its own copies, without a barrier.
     __device__ void fetch(int, int k, const T* from) { __pipeline_memcpy_async(mine + k * kWarp, from, sizeof(T)); }
     __device__ void ready() const {
       if constexpr (K > 0) {
         __pipeline_commit();
         __pipeline_wait_prior(0);
-        asm volatile("" ::: "memory");  // the wait itself does not keep the compiler from reading ahead of it
+        asm volatile("" ::: "memory");  // without it the compiler may read before the wait
       }
     }
     T* mine;
@@ -55,7 +55,7 @@ struct DeviceTeam {
       const auto cluster = cooperative_groups::this_cluster();
       blocks = static_cast<int>(cluster.num_blocks());
       rank = static_cast<int>(cluster.block_rank());
-      if (blocks > 1) cluster.sync();  // all are there before one writes into another's memory
+      if (blocks > 1) cluster.sync();  // all run before one writes to the memory of another
     }
 #endif
     id = blockIdx.x / blocks;
@@ -84,7 +84,7 @@ struct DeviceTeam {
     for (int step = kWarp / 2; step > 0; step /= 2) x.v += __shfl_xor_sync(~0u, x.v, step);
   }
 
-  // Counts of (warp, k) in shared memory, scanned by the first warp.
+  // Ballots count the bits of (warp, k); the first warp scans these counts in shared memory.
   template <int K>
   __device__ int compact(Local<unsigned>& bits, Local<Reg<int, K>>& at) {
     constexpr int most = K * kMaxThreads / kWarp;
@@ -99,9 +99,9 @@ struct DeviceTeam {
     }
     __syncthreads();
     if (warp == 0) {
-      const int share = (size + kWarp - 1) / kWarp;
+      const int each = (size + kWarp - 1) / kWarp;  // counts of a lane
       int total = 0;
-      for (int s = lane * share; s < min(size, (lane + 1) * share); ++s) total += mine[s];
+      for (int s = lane * each; s < min(size, (lane + 1) * each); ++s) total += mine[s];
       int upto = total;
 #pragma unroll
       for (int step = 1; step < kWarp; step *= 2) {
@@ -109,7 +109,7 @@ struct DeviceTeam {
         if (lane >= step) upto += lower;
       }
       int place = upto - total;
-      for (int s = lane * share; s < min(size, (lane + 1) * share); ++s) {
+      for (int s = lane * each; s < min(size, (lane + 1) * each); ++s) {
         const int here = mine[s];
         mine[s] = place;
         place += here;
@@ -138,7 +138,7 @@ struct DeviceTeam {
   }
 
  private:
-  // Warps by shuffles, then blocks and clusters in order, by every thread.
+  // Warps by shuffles; then every thread adds the results of all warps, and of all blocks, in order.
   template <int N, class Op>
   __device__ Reg<double, N> reduce(Reg<double, N> v, Op op) {
     __shared__ double slots[2][kMaxThreads / kWarp * N];
@@ -201,7 +201,7 @@ void Gpu::launch(const Shape& shape, const Body& body) {
   config.stream = static_cast<cudaStream_t>(stream_);
   if constexpr (requires { Body::kShared; }) {
     config.dynamicSmemBytes = Body::kShared * static_cast<std::size_t>(shape.threads);
-    // The most that any launch asks for: others may be launching the same kernel.
+    // As much as the largest launch needs: other threads may launch the same kernel.
     check(cudaFuncSetAttribute(run<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, Body::kShared * limits_.threads),
           "cudaFuncSetAttribute");
   }

@@ -5,7 +5,7 @@
 
 namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
-// phi_i + h_j - (C_ij - shift)/reg, in float64 whatever C is; in the precision of the exponential only then.
+// phi_i + h_j - (C_ij - shift)/reg, computed in float64 whatever C is, then rounded to the type of the exponential.
 struct Exponent {
   double shift, minus_inv_reg;
   template <class T>
