@@ -33,11 +33,9 @@ PYTHON = re.compile(r"pybind11/|Python\.h$|numpy/")
 CUDA = re.compile(r"cuda|cub/|thrust/|cooperative_groups|cccl|nv/")
 DEVICE = re.compile(r"CUDA|NVCC|__HIP|__AVX|__SSE|__x86|__ARM|__aarch64|OT_HAS|OT_LEVEL|OT_HD")
 # Compiled once per instruction set: a shared inline of the standard library could be the copy for
-# the highest one that the linker keeps.
-KERNEL = re.compile(r"kernels\.(cpp|hpp)$|-inl\.hpp$")
-FOR_KERNELS = re.compile(
-    rf"^cpu/.*({KERNEL.pattern})|^core/types\.hpp$|^sparse/line_view\.hpp$|^immintrin\.h$"
-)
+# the highest one that the linker keeps. Beside the kernels, what they include.
+KERNEL = re.compile(r"^cpu/(kernels[./]|.*-inl\.hpp$)|^core/types\.hpp$|^sparse/line_view\.hpp$")
+FOR_KERNELS = re.compile(rf"{KERNEL.pattern}|^(immintrin\.h|cstddef|cstdint)$")
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CONDITION = re.compile(r"\s*#\s*(?:if|ifdef|ifndef|elif|elifdef|elifndef)\b(.*)")
 
@@ -68,7 +66,9 @@ RULES = {
 Finding = tuple[int, str, tuple[str, ...]]  # line, name of the rule, what its text says
 
 
-def check_cpp(path: Path, layer: str) -> Iterator[Finding]:
+def check_cpp(path: Path, within: str) -> Iterator[Finding]:
+    """Findings in a file; `within` is its path in csrc."""
+    layer = within.split("/")[0]
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if layer in SOLVERS and (found := CONDITION.match(line)) and DEVICE.search(found[1]):
             yield number, "device", ()
@@ -88,7 +88,7 @@ def check_cpp(path: Path, layer: str) -> Iterator[Finding]:
             yield number, "python", ()
         elif not local and CUDA.match(name) and layer not in ("cuda", "bindings"):
             yield number, "cuda", ()
-        elif layer == "cpu" and KERNEL.search(path.name) and not FOR_KERNELS.search(name):
+        elif KERNEL.search(within) and not FOR_KERNELS.search(name):
             yield number, "kernel", ()
 
 
@@ -143,9 +143,10 @@ def findings(root: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(csrc.glob("*/**/*")):
         if path.suffix not in (".hpp", ".cpp", ".cuh", ".cu", ".h"):
             continue
-        layer = path.relative_to(csrc).parts[0]
+        within = path.relative_to(csrc).as_posix()
+        layer = within.split("/")[0]
         if layer in LAYERS:
-            found += [(path, finding) for finding in check_cpp(path, layer)]
+            found += [(path, finding) for finding in check_cpp(path, within)]
         else:
             found.append((path, (1, "folder", (layer, ", ".join(LAYERS)))))
     for path in sorted(package.rglob("*.py*")):
