@@ -122,7 +122,7 @@ class Term:
         """Potentials of x in cost units."""
         return self.problem.reg * self.phi
 
-    @cached_property
+    @property
     def g(self) -> Vector:
         """Potentials of y; where b is 0, their soft c-transform."""
         b, reg = self.problem.b, self.problem.reg

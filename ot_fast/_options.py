@@ -48,7 +48,7 @@ class Options:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable; got {type(self.callback).__name__}")
         if self.threads is not None:
-            _validate.integer(self.threads, "threads", least=1)
+            _validate.integer(self.threads, "threads", least=1, most=2**31 - 1)
         if self.time_limit is not None:
             _validate.real(self.time_limit, "time_limit", positive=True)
         _validate.choice(self.on_fail, "on_fail", ON_FAIL)
@@ -115,8 +115,8 @@ class SNS:
     steps : int
         Sinkhorn steps before the first Newton step (N1 in the paper), >= 0.
     density : float, optional
-        Fraction of the plan's entries kept in the Hessian (lambda in the paper), > 0; by default
-        ``2 / max(n, m)``.
+        Fraction of the plan's entries kept in the Hessian (lambda in the paper), in (0, 1]; by
+        default ``2 / max(n, m)``.
 
     Notes
     -----
@@ -137,4 +137,4 @@ class SNS:
     def __post_init__(self) -> None:
         _validate.integer(self.steps, "steps", least=0)
         if self.density is not None:
-            _validate.real(self.density, "density", positive=True)
+            _validate.fraction(self.density, "density")

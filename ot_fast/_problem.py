@@ -222,15 +222,21 @@ class Problem:
 
     def entropic_history(self, columns: dict[str, Vector]) -> History:
         """The history of a solve with reg KL(P | a (x) b)."""
-        reg = np.ldexp(columns["reg"], self.exponent)
+        reg = self._regs(columns)
         with np.errstate(over="ignore"):
             dual = self.values(columns["dual_value"]) + reg * self.mass_entropy
         return _history(columns, reg, dual)
 
     def quadratic_history(self, columns: dict[str, Vector]) -> History:
         """The history of a solve with reg/2 |P|^2."""
-        reg = np.ldexp(columns["reg"], self.exponent) / self.mass
+        reg = self._regs(columns) / self.mass
         return _history(columns, reg, self.values(columns["dual_value"]))
+
+    def _regs(self, columns: dict[str, Vector]) -> Vector:
+        """The values of reg, at most the largest float."""
+        with np.errstate(over="ignore"):
+            reg = np.ldexp(columns["reg"], self.exponent)
+        return np.minimum(reg, np.finfo(float).max)
 
     # ------------------------------------------------------------------ what the core is given
 

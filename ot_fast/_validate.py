@@ -29,19 +29,32 @@ def real(value: Any, name: str, *, positive: bool) -> float:
         value = value[()]
     if isinstance(value, bool) or not isinstance(value, numbers.Real | np.floating | np.integer):
         raise TypeError(f"{rule}; got {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int or a Fraction above the largest float
+        number = math.inf
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         raise ValueError(f"{rule}; got {value!r}")
     return number
 
 
-def integer(value: Any, name: str, *, least: int) -> int:
-    """An int that is at least `least`."""
+def integer(value: Any, name: str, *, least: int, most: int = 2**63 - 1) -> int:
+    """An int from `least` to `most`, by default the largest of the core."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer >= {least}; got {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be an integer >= {least}; got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be an integer <= {most}; got {value}")
     return int(value)
+
+
+def fraction(value: Any, name: str) -> float:
+    """A float in (0, 1]."""
+    number = real(value, name, positive=True)
+    if number > 1:
+        raise ValueError(f"{name} must be a fraction in (0, 1]; got {value!r}")
+    return number
 
 
 def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
@@ -110,6 +123,21 @@ def marginals(
     ua = np.full(n, 1.0 / n) if wa is None else wa / mass_a
     ub = np.full(m, 1.0 / m) if wb is None else wb / mass_b
     return ua, ub, mass_a, mass_a / mass_b
+
+
+def regs(value: Any) -> Vector:
+    """A nonempty vector of regularisations > 0."""
+    array = np.atleast_1d(to_numpy(value, "regs", masked="pass regs.compressed()"))
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"regs must be a nonempty vector; got shape {array.shape}")
+    out = array.astype(np.float64)
+    bad = ~(np.isfinite(out) & (out > 0))
+    if bad.any():
+        k, count = _first(bad)
+        raise ValueError(
+            f"regs must be finite and > 0; regs[{k}] = {array[k]} ({count} of {out.size} entries)"
+        )
+    return out
 
 
 def matrix(value: Any, name: str) -> NDArray[Any]:

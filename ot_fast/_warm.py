@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,6 +107,13 @@ class WarmStart:
     def _cold_passes(self, name: str) -> float:
         passes, solves = self._means[name]["cold"]
         return passes / solves
+
+    def __copy__(self) -> WarmStart:
+        """Shares the terms, which no call changes, and counts on its own."""
+        new = type(self)()
+        new.__dict__ |= self.__dict__
+        new._last, new._means = dict(self._last), copy.deepcopy(self._means)
+        return new
 
     def __repr__(self) -> str:
         return f"WarmStart({self.solves} solves, {self.passes} passes, {self.saved} saved)"

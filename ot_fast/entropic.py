@@ -294,9 +294,7 @@ def sinkhorn_path(
     >>> [bool(r.converged) for r in otf.sinkhorn_path(None, None, C, [0.1, 0.01, 0.001])]
     [True, True, True]
     """
-    values = np.atleast_1d(to_numpy(regs, "regs")).astype(np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"regs must be a nonempty vector; got shape {values.shape}")
+    values = _validate.regs(regs)
     geometry = as_geometry(C)
     results: list[OTResult | None] = [None] * values.size
     last = init
@@ -327,7 +325,9 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     Raises
     ------
     TypeError
-        If the result is not of a PointCloud.
+        Where the result is not an OTResult of a PointCloud, or an array is not real.
+    ValueError
+        For arrays of wrong value or shape.
 
     Notes
     -----
@@ -341,13 +341,15 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     >>> bool(np.allclose(otf.entropic_map(r, x), x + 3, atol=0.02))
     True
     """
+    if not isinstance(result, OTResult):
+        raise TypeError(f"result must be an OTResult; got {type(result).__name__}")
     geometry = result.geometry
     if not isinstance(geometry, PointCloud):
-        raise TypeError(f"entropic_map needs the result of a PointCloud; got {geometry!r}")
+        raise TypeError(f"result must be of a PointCloud; it is of {geometry!r}")
     target = PointCloud.of(*points_of((x_new, geometry.y), ("x_new", "y")), geometry.ground_cost)
     place = geometry.place
     V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
-    if len(V) != geometry.shape[1]:
+    if V.shape[:1] != geometry.shape[1:]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
     p = replace(result._problem, geometry=target, a=np.ones(target.shape[0]))
     plan = p.core_plan(p.a, p.softmin(result._plan.psi), result._plan.h)

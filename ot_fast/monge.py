@@ -200,6 +200,8 @@ def monge_gap(
         time_limit=time_limit,
         on_fail=on_fail,
     )
+    if not isinstance(debias, bool | np.bool_):
+        raise TypeError(f"debias must be True or False; got {type(debias).__name__}")
     cloud = cloud_of(x, Tx, cost, p, ("x", "Tx"))
     n, m = cloud.shape
     if n != m:

@@ -195,7 +195,7 @@ def sparsity_constrained(
     (2, True, True)
     """
     max_nz = _validate.integer(max_nz, "max_nz", least=1)
-    if isinstance(axis, bool) or axis not in (0, 1):
+    if not isinstance(axis, int | np.integer) or isinstance(axis, bool) or axis not in (0, 1):
         raise ValueError(f"axis must be 0 (columns are bounded) or 1 (rows); got {axis!r}")
     formulation = _validate.choice(formulation, "formulation", FORMULATIONS)
     options = Options(

@@ -140,7 +140,7 @@ class _Plan(Function):
     @staticmethod
     def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
         plan = _solved(ctx, options, a, b, C, reg).plan
-        return _like(plan, C).clone()  # the caller may change it, and backward needs the plan
+        return _like(plan, C).clone()  # ctx keeps the plan itself: no cycle, no change from outside
 
     @staticmethod
     @once_differentiable

@@ -176,6 +176,7 @@ REJECTED = {
     "reg zero": ({"reg": 0}, ValueError, r"^reg must be .*> 0.* 0$"),
     "reg negative": ({"reg": -0.1}, ValueError, r"^reg must be .*> 0.* -0\.1$"),
     "reg nan": ({"reg": nan}, ValueError, r"^reg must be .*finite.* nan$"),
+    "reg beyond floats": ({"reg": 10**400}, ValueError, r"^reg must be .*finite"),
     "reg inf": ({"reg": inf}, ValueError, r"^reg must be .*finite.* inf$"),
     "tol negative": ({"tol": -1e-9}, ValueError, r"^tol must be .*>= 0.* -1e-09$"),
     "tol nan": ({"tol": nan}, ValueError, r"^tol must be .*finite.* nan$"),
@@ -316,3 +317,41 @@ def test_row_without_pair_is_legal_at_zero_weight():
 def test_unknown_cost(cost):
     with pytest.raises((TypeError, ValueError), match=r"^cost must be .*'sqeuclidean'"):
         otf.PointCloud(X, Y, cost=cost)
+
+
+@pytest.mark.parametrize(
+    ("regs", "message"),
+    [
+        ([0.1, -1.0, 0.0], r"^regs must be finite and > 0; regs\[1\] = -1.0 \(2 of 3 entries\)"),
+        ([0.1, nan], r"^regs must be finite and > 0; regs\[1\] = nan"),
+        ([], r"^regs must be a nonempty vector; got shape \(0,\)"),
+        ([[0.1]], r"^regs must be a nonempty vector; got shape \(1, 1\)"),
+    ],
+)
+def test_a_path_is_checked_before_its_first_solve(regs, message):
+    calls = []
+    with pytest.raises(ValueError, match=message):
+        otf.sinkhorn_path(A, B, COST, regs, callback=calls.append)
+    assert not calls
+
+
+def test_entropic_map_checks_its_arguments():
+    r = solve(x=X)
+    with pytest.raises(TypeError, match=r"^result must be an OTResult; got NoneType"):
+        otf.entropic_map(None, X)
+    with pytest.raises(TypeError, match=r"^result must be an OTResult; got SparseResult"):
+        otf.entropic_map(otf.quadratic(A, B, r.geometry, REG), X)
+    for values in (Y[:3], 3.0):
+        with pytest.raises(ValueError, match=r"^values must have 5 rows"):
+            otf.entropic_map(r, X, values)
+
+
+@pytest.mark.parametrize("axis", [2, -1, True, 0.0, "0", None, [0], np.array([0, 1])])
+def test_axis_is_the_integer_0_or_1(axis):
+    with pytest.raises(ValueError, match=r"^axis must be 0 .* or 1"):
+        otf.sparsity_constrained(A, B, COST, REG, 4, axis=axis)
+
+
+def test_debias_is_a_bool():
+    with pytest.raises(TypeError, match=r"^debias must be True or False; got str"):
+        otf.monge_gap(X, 2 * X, debias="no")

@@ -544,17 +544,31 @@ def test_results_go_through_processes():
         same(got, want["monge_gap"])
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))]
+)
 def test_warm_starts_are_copied_and_pickled(copied):
     x, y = pair(40, 2)
     warm = otf.WarmStart()
     otf.sinkhorn_divergence(x, y, reg=0.1, init=warm)
     twin = copied(warm)
     assert repr(twin) == repr(warm)
-    one, two = (otf.sinkhorn_divergence(x, 1.01 * y, reg=0.1, init=w) for w in (warm, twin))
+    two, one = (otf.sinkhorn_divergence(x, 1.01 * y, reg=0.1, init=w) for w in (twin, warm))
     same(two, one)
     assert repr(twin) == repr(warm)
     assert twin.solves == 5  # the term of x is not solved again
+
+
+@pytest.mark.parametrize("loss", [otf.sinkhorn_divergence, otf.monge_gap])
+def test_what_the_caller_does_to_potentials_stays_there(loss):
+    x, y = pair(40, 2)
+    warm = otf.WarmStart()
+    r, want = loss(x, y, reg=0.1, init=warm), loss(x, y, reg=0.1)
+    for potential in r.potentials:
+        potential[...] = 7
+    for got, expected in zip(r.potentials, want.potentials, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    same(loss(x, y, reg=0.1, init=warm), want)
 
 
 # ---- bad input --------------------------------------------------------------------------------

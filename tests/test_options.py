@@ -44,11 +44,11 @@ def test_options_come_last_and_in_one_order(name):
 
 
 REJECTED = {
-    "tol": [(-1.0, ValueError), (np.nan, ValueError), ("small", TypeError)],
-    "max_iter": [(-1, ValueError), (1.5, TypeError), (True, TypeError)],
+    "tol": [(-1.0, ValueError), (np.nan, ValueError), (10**400, ValueError), ("small", TypeError)],
+    "max_iter": [(-1, ValueError), (2**63, ValueError), (1.5, TypeError), (True, TypeError)],
     "init": [("warm", TypeError), ((np.zeros(3), np.zeros(30)), (TypeError, ValueError))],
     "callback": [(3, TypeError)],
-    "threads": [(0, ValueError), (1.5, TypeError)],
+    "threads": [(0, ValueError), (2**31, ValueError), (1.5, TypeError)],
     "time_limit": [(0, ValueError), (np.inf, ValueError), ("long", TypeError)],
     "on_fail": [("explode", ValueError), (None, TypeError)],
 }
@@ -165,7 +165,9 @@ def test_options_of_methods_check_themselves():
     for wrong, error, message in (
         (lambda: otf.SNS(steps=-1), ValueError, "^steps must be an integer >= 0; got -1"),
         (lambda: otf.SNS(steps=2.5), TypeError, "^steps must be an integer >= 0; got float"),
+        (lambda: otf.SNS(steps=2**63), ValueError, "^steps must be an integer <= "),
         (lambda: otf.SNS(density=0.0), ValueError, "^density must be a finite real .* > 0; got 0"),
+        (lambda: otf.SNS(density=1.5), ValueError, r"^density must be a fraction in \(0, 1\]; got"),
         (lambda: otf.Scaling(dtype="float16"), ValueError, "^dtype must be one of .*'float16'"),
     ):
         with pytest.raises(error, match=message):

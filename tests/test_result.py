@@ -387,6 +387,32 @@ def test_results_pickle_and_copy(name, scale, order):
         assert read(again) == expected
 
 
+@pytest.mark.parametrize("name", RESULTS)
+def test_what_the_caller_does_to_the_arrays_of_a_result_stays_there(name):
+    C, ones = problem()[2], np.ones(problem()[2].shape[1])
+    r, same = RESULTS[name](C, 1.0), RESULTS[name](C, 1.0)
+    for array in (r.plan, r.f, r.g, r.a, r.b, r.sparse_plan.data, *r.history.values()):
+        array[...] = 7
+    kept, expected = r.sparsify(top_k=3), same.sparsify(top_k=3)
+    np.testing.assert_array_equal(kept.toarray(), expected.toarray())
+    np.testing.assert_array_equal(r.plan_operator @ ones, same.plan_operator @ ones)
+    assert (r.value, r.dual_value, r.gap) == (same.value, same.dual_value, same.gap)
+    fresh = pickle.loads(pickle.dumps(r))
+    np.testing.assert_array_equal(fresh.plan, same.plan)
+    np.testing.assert_array_equal(fresh.f, same.f)
+    if isinstance(r, otf.OTResult):
+        G = C[: len(r.a)]
+        for got, want in zip(r.plan_vjp(G), same.plan_vjp(G), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_changed_sparse_plan_leaves_the_plan_alone():
+    r = otf.quadratic(None, None, problem()[2], 0.5)
+    expected = r.sparse_plan.toarray()
+    r.sparse_plan.data[:] = 7
+    np.testing.assert_array_equal(r.plan, expected)
+
+
 def test_a_deep_copy_does_not_see_later_changes_of_the_costs():
     C = problem()[2].copy()
     r = otf.sinkhorn(None, None, C, REG)

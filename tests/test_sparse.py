@@ -726,3 +726,14 @@ def test_regs_whose_squares_leave_the_range(reg: float) -> None:
     assert r.converged
     assert r.value == pytest.approx(reg * one.value, rel=1e-6)
     assert r.dual_value == pytest.approx(reg * one.dual_value, rel=1e-6)
+
+
+def test_costs_near_the_largest_float():
+    C = 1.7e308 * np.random.default_rng(0).uniform(-1, 1, (12, 15))
+    for r in (
+        otf.quadratic(None, None, C, 1e306),
+        otf.sparsity_constrained(None, None, C, 1e306, 6),
+    ):
+        assert r.converged
+        assert np.isfinite(r.value)
+        assert np.isfinite(r.history["reg"]).all()

@@ -171,7 +171,8 @@ class OTResult(Result):
             G = place.plain(G, np.float64)
             if not bool(xp.isfinite(G).all()):
                 raise ValueError("G must be finite")
-            return plan_vjp(place.plain(self.plan, np.float64), self.reg, G, tol, xp)
+            plan = place.plain(self._plan.dense(), np.float64)  # the caller may have changed `plan`
+            return plan_vjp(plan, self.reg, G, tol, xp)
 
     # ------------------------------------------------------------------ for people
 

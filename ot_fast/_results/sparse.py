@@ -132,8 +132,12 @@ class SparseResult(Result):
 
     @cached_property
     def sparse_plan(self) -> Any:
+        return self._csr()
+
+    def _csr(self) -> Any:
+        """A copy of the plan in the caller's library: changes of it change nothing here."""
         P, place = self._entries.csr, self.geometry.place
-        return place.csr(P.indptr, P.indices, P.data, P.shape) if place.cuda else P
+        return place.csr(P.indptr, P.indices, P.data, P.shape) if place.cuda else P.copy()
 
     @property
     def plan_operator(self) -> Any:
@@ -169,7 +173,7 @@ class SparseResult(Result):
         n, m = self.geometry.shape
         place, size = self.geometry.place, self._entries.value.itemsize
         _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan", place)
-        return place.dense(self.sparse_plan)
+        return place.dense(self._csr())
 
     def plot(self) -> Figure:
         """The plan and the dual value on the way; needs ``ot-fast[plot]``.

@@ -40,10 +40,9 @@ class Kept:
         ((rule, value),) = given.items()
         if rule == "top_k":
             return cls(rule, _validate.integer(value, rule, least=1))
-        amount = _validate.real(value, rule, positive=rule == "mass")
-        if rule == "mass" and amount > 1:
-            raise ValueError(f"mass must be a fraction in (0, 1]; got {value}")
-        return cls(rule, amount)
+        if rule == "mass":
+            return cls(rule, _validate.fraction(value, rule))
+        return cls(rule, _validate.real(value, rule, positive=False))
 
 
 # ---- of a stored sparse plan -------------------------------------------------------------------
