@@ -1,6 +1,7 @@
-// Anderson acceleration (type II) of psi <- psi + rho(psi) with a window of K differences.
-// The Sinkhorn map is self-adjoint in the b-weighted inner product, which is therefore the metric
-// of the least squares: near the solution this is a Krylov method on the Schur complement.
+// Anderson acceleration (type II; Walker and Ni 2011) of psi <- psi + rho(psi) with a window of K differences.
+// The derivative of the Sinkhorn map is self-adjoint in the b-weighted inner product, which is therefore the metric of
+// the least squares: near the solution this is a Krylov method on the Schur complement.
+// A step reads about 3 K m values.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -22,14 +23,14 @@ class Anderson {
     for (auto& d : diff_) d = be.template buffer<double>(2 * m);
   }
 
-  void reset() { count_ = 0, known_ = false; }
-  bool empty() const { return !known_; }  // the next step is a plain one
+  void reset() { count_ = 0, has_last_ = false; }
+  bool empty() const { return !has_last_; }  // the next step is the plain one, psi + rho
 
   // next = psi + rho - sum_k gamma_k (dpsi_k + drho_k), gamma = argmin |rho - sum_k gamma_k drho_k|_b.
   void step(const double* psi, const double* rho, double* next) {
     const index m = m_;
     double *last = last_.data(), *plain = plain_.data();
-    if (known_) {
+    if (has_last_) {
       if (count_ < K) ++count_;
       std::rotate(diff_.begin(), diff_.end() - 1, diff_.end());
       double* d = diff_[0].data();
@@ -46,7 +47,7 @@ class Anderson {
       last[m + j] = rho[j];
       plain[j] = psi[j] + rho[j];
     });
-    known_ = true;
+    has_last_ = true;
     std::array<double, K> gamma{};
     std::array<const double*, K> moves{}, residuals{};
     for (std::size_t k = 0; k < K; ++k) {
@@ -63,16 +64,18 @@ class Anderson {
   }
 
  private:
-  // Cholesky of the regularised Gram matrix, oldest differences dropped where it breaks down.
+  static constexpr double kRegularisation = 1e-14, kLeastPivot = 1e-13;  // of the diagonal of the Gram matrix
+
+  // x = gram^-1 x by a Cholesky factor of the regularised Gram matrix. The oldest differences are dropped from the
+  // first pivot on that rounding has made worthless.
   void solve(std::array<double, K>& x) {
     double L[K][K];
-    const double floor = 1e-14;
     for (int k = 0; k < count_; ++k) {
       for (int l = 0; l <= k; ++l) {
-        double v = gram_[k][l] + (k == l ? floor * gram_[k][k] : 0);
+        double v = gram_[k][l] + (k == l ? kRegularisation * gram_[k][k] : 0);
         for (int p = 0; p < l; ++p) v -= L[k][p] * L[l][p];
         if (k == l) {
-          if (!(v > 1e-13 * gram_[k][k]) || !std::isfinite(v)) {
+          if (!(v > kLeastPivot * gram_[k][k]) || !std::isfinite(v)) {
             count_ = k;
             break;
           }
@@ -95,11 +98,12 @@ class Anderson {
   B& be_;
   index m_;
   const double* b_;
-  Buffer<double> last_, plain_;
-  std::array<Buffer<double>, K> diff_;
+  Buffer<double> last_;                 // (2m) psi, rho of the last step
+  Buffer<double> plain_;                // (m) psi + rho
+  std::array<Buffer<double>, K> diff_;  // (2m) dpsi + drho, drho; the latest first
   double gram_[K][K] = {};
   int count_ = 0;
-  bool known_ = false;
+  bool has_last_ = false;
 };
 
 }  // namespace ot

@@ -2,7 +2,7 @@
 //
 // The vectors are the system's, so that each of its operations is one fused pass over them:
 //   Residual start()             x = 0
-//   bool renew(k)                may change the preconditioner M before iteration k: directions then start afresh
+//   bool renew(k)                whether M was changed before iteration k: the next direction is then z
 //   double precondition(rz)      z = M^-1 r; returns <r, z>, given the value that the last pass summed
 //   double direct(beta)          d = z + beta d, q = A d; returns <d, q>
 //   Residual advance(alpha)      x += alpha d, r -= alpha q
@@ -16,7 +16,7 @@ struct Residual {
   double size = 0;  // in the norm of the stopping rule
 };
 
-// Iterates until the size of the residual is at most `goal`, `most` times at most; returns the last one. Stops
+// At most `most` iterations, until the size of the residual is at most `goal`; returns the last residual. Stops early
 // where rounding leaves no direction of positive curvature.
 template <class System>
 Residual conjugate_gradients(System& system, double goal, index most) {

@@ -3,7 +3,8 @@
 // by random elimination (Kyng and Sachdeva 2016; Gao, Kyng and Spielman 2023). A vertex of about least degree is
 // eliminated; in place of the clique that this makes of its neighbours, a random tree with the same mean is kept.
 // Trees are factored exactly. Weights are only ever added, never subtracted, so that small ones keep all their
-// digits. The random numbers are the same every time. Eliminations follow one another: this is work for the host.
+// digits. The random numbers are a fixed sequence. Each elimination depends on the one before: the host makes the
+// factor.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -58,8 +59,8 @@ class DegreeLists {
 
 class GraphFactor {
  public:
-  // Of M = [[diag rows, -T], [-T', diag columns]], T (n, m) the kept entries. False where they are too many. `poll` is
-  // called every 64 vertices.
+  // Factors M = [[diag rows, -T], [-T', diag columns]], T (n, m) the kept entries. False where they are more than
+  // kMost. `poll` is called every kPoll vertices.
   template <class F>
   bool factor(const Kept& T, index n, index m, const double* rows, const double* columns, F poll) {
     const index size = n + m;
@@ -145,7 +146,7 @@ class GraphFactor {
     }
   }
 
-  // The neighbours of v that remain, links to one of them added up, by rising weight.
+  // The neighbours of v that are not eliminated, in ascending order of weight. Parallel links are added up.
   void find_neighbours(Vertex v) {
     neighbours_.clear();
     for (Vertex l = head_[v]; l != kNone; l = links_[l].next) {
@@ -196,7 +197,7 @@ class GraphFactor {
     lower_.begin.push_back(lower_.row.size());
   }
 
-  // Splitmix64 of a count, in [0, 1).
+  // In [0, 1): splitmix64 of a counter.
   double uniform() {
     std::uint64_t z = ++random_ * 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -206,8 +207,9 @@ class GraphFactor {
 
   Lower lower_;
   DegreeLists lists_;
-  Array<Link> links_;          // of vertex v from head_v on
-  Array<Vertex> head_, slot_;  // slot: the place among the neighbours
+  Array<Link> links_;   // linked lists
+  Array<Vertex> head_;  // of the list of a vertex
+  Array<Vertex> slot_;  // of a vertex: its place in neighbours_
   Array<char> eliminated_;
   Array<double> excess_, sums_;
   Array<Neighbour> neighbours_;

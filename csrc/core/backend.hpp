@@ -28,34 +28,36 @@ struct Pass {
   double* row = nullptr;   // (n) s_i = sum_j e_ij before the update
   double* col = nullptr;   // (m) sum_i a_i e_ij, after the update
   double* cost = nullptr;  // (n) sum_j e_ij (C_ij - shift); not with update
-  double* gradient =
-      nullptr;  // (n, d) sum_j P_ij dc(x_i, y_j)/dx_i, after the update; points only (cosine: times |x_i|)
+  // (n, d) sum_j P_ij dc(x_i, y_j)/dx_i, after the update; points only. For the cosine cost it is times |x_i|.
+  double* gradient = nullptr;
 };
 
 // Plan entries kept by a pass: row i holds idx, val in [begin_i, end_i). The storage is the backend's, and the next
 // pass that keeps entries or finds candidates overwrites it. `version` tells which pass filled it: a backend refuses
 // entries that were overwritten (std::logic_error). Entries of version 0 are the caller's own.
 struct Kept {
-  double threshold = 0;  // kept where e_ij > threshold * sum_j e_ij (update), a_i e_ij > threshold (none)
-  index limit = 512;     // entries a row, on average, beyond which nothing useful is kept
+  // With update, e_ij > threshold * sum_j e_ij is kept; without, a_i e_ij > threshold.
+  double threshold = 0;
+  index limit = 512;  // entries a row, on average
   const std::int32_t* idx = nullptr;
   const double* val = nullptr;
   const index* begin = nullptr;
   const index* end = nullptr;
   index nnz = 0;
-  bool overflow = false;      // more than the limit; the entries are then incomplete
+  bool overflow = false;      // more entries than the limit: those kept are incomplete
   std::uint64_t version = 0;  // of the storage
 };
 inline constexpr const char* kStaleKept = "kept entries were used after a later pass had overwritten them";
 
-// s_i = sum_j K_ij q_j; u_i = target_i / s_i (target given; 0 below kLeastSum); row_i = a_i u_i s_i; col_j = sum_i a_i
-// u_i K_ij.
+// One product with a stored kernel K, which is read once:
+//   s_i = sum_j K_ij q_j,  u_i = target_i / s_i where a target is given (0 where s_i < kLeastSum),
+//   row_i = a_i u_i s_i,  col_j = sum_i a_i u_i K_ij.
 struct KernelPass {
   const double* q = nullptr;             // (m)
   const double* target = nullptr;        // (n)
   const double* a = nullptr;             // (n)
   Precision precision = Precision::f64;  // of the products; f32 for float32 kernels only
-  double* u = nullptr;                   // (n)
+  double* u = nullptr;                   // (n) out where a target is given, else in
   double* row = nullptr;                 // (n)
   double* col = nullptr;                 // (m)
 };
@@ -66,7 +68,7 @@ struct Candidates {
   Buffer<std::int32_t> idx;
   Buffer<double> cost;
   index nnz = 0;
-  bool overflow = false;  // more than the limit: nothing is stored, nnz is their number
+  bool overflow = false;  // more entries than the limit: none is stored, and nnz counts them
 };
 
 template <class B>
@@ -100,13 +102,13 @@ concept KeptEntries =
       { be.kept_apply(kept, n, in, out) };                // out = T x
       { be.kept_apply_transposed(kept, n, n, in, out) };  // out = T'y
       { be.kept_diagonal(kept, n, n, in, out) };          // out_j = sum_i T_ij^2 w_i
-      // Zeroes all but the `count` largest entries; returns the least one that stays (the threshold where all do).
+      // Sets all but the n largest entries to 0; returns the smallest entry that stays, or the threshold where all do.
       { be.kept_largest(kept, n) } -> std::same_as<double>;
-      // An approximate factor of [[diag rows, -T], [-T', diag columns]]; false where there is none. Then out = the
-      // columns' part of its inverse times (0, y).
+      // An approximate factor of [[diag rows, -T], [-T', diag columns]]; false where the entries are too many for one.
+      // kept_solve: out = the columns' part of its inverse times (0, y).
       { be.kept_factor(kept, n, n, in, in) } -> std::same_as<bool>;
       { be.kept_solve(n, n, in, out) };
-      { B::kFactorPays } -> std::convertible_to<index>;  // CG iterations without a factor that cost as much as one
+      { B::kFactorPays } -> std::convertible_to<index>;  // CG iterations that cost as much as a factor
     };
 
 template <class B>
@@ -117,15 +119,15 @@ concept StoredKernel =
       { be.kernel_pass(K, p) };
     };
 
-// Reduced costs of all pairs: one pass brings the few that can matter to the host. f and g are the host's;
-// -inf leaves a row or a column out. The storage is that of kept entries.
+// Reduced costs of all pairs: one pass over C copies the pairs within the margin to the host. f and g are the host's;
+// -inf leaves a row or a column out. On the backend the storage is that of kept entries, which are overwritten.
 template <class B>
 concept Pricing =
     requires(B be, const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to) {
       { be.candidates(geo, f, g, margin, limit, to) };
     };
 
-// What is read of costs and plans beside the solvers.
+// Passes that read costs and plans, for results and losses. No solver needs them.
 template <class B>
 concept PlanReads = requires(B be, const Geometry& geo, const Pass& p, const double* in, double* out, void* rows,
                              index n, bool columns) {

@@ -1,6 +1,6 @@
-// Host memory whose blocks are kept for the next solve. A fresh page costs a fault of about two microseconds for
-// 4 KiB, which is a tenth of a solve of milliseconds. At most 32 MiB are kept, in blocks of 64 KiB to 16 MiB; the
-// oldest goes first.
+// Host memory whose blocks are kept for the next solve. The first touch of a page of 4 KiB is a page fault of about
+// two microseconds; without reuse, faults are a tenth of the time of a solve that takes milliseconds. At most 32 MiB
+// are kept, in blocks of 64 KiB to 16 MiB; the oldest is released first.
 #pragma once
 #include <array>
 #include <bit>
@@ -38,10 +38,11 @@ class Recycler {
   }
 
  private:
-  static constexpr std::size_t kHuge = std::size_t{1} << 21, kLeast = std::size_t{1} << 16,
-                               kMost = std::size_t{1} << 24, kTotal = std::size_t{1} << 25;
+  static constexpr std::size_t kHuge = std::size_t{1} << 21;                                 // a huge page
+  static constexpr std::size_t kLeast = std::size_t{1} << 16, kMost = std::size_t{1} << 24;  // of a block that is kept
+  static constexpr std::size_t kTotal = std::size_t{1} << 25;                                // of all blocks kept
 #if defined(__SANITIZE_ADDRESS__)
-  static constexpr bool kKeep = false;  // reads of what was given back must show
+  static constexpr bool kKeep = false;  // the sanitiser must see reads of released memory
 #else
   static constexpr bool kKeep = true;
 #endif
@@ -51,11 +52,11 @@ class Recycler {
   };
 
   static Recycler& instance() {
-    static auto* const all = new Recycler;  // outlives whatever else is destroyed at exit
-    return *all;
+    static auto* const recycler = new Recycler;  // never deleted: other static objects may release memory at exit
+    return *recycler;
   }
   static bool kept(std::size_t bytes) { return kKeep && bytes >= kLeast && bytes <= kMost; }
-  // Sizes that may be kept are rounded to four an octave, so that blocks fit again.
+  // Sizes of blocks that may be kept are rounded up to four sizes an octave, so that a later request finds its size.
   static std::size_t rounded(std::size_t bytes) {
     if (bytes < kLeast || bytes > kMost) return (bytes + 63) / 64 * 64;
     const std::size_t step = std::bit_floor(bytes) / 4;

@@ -21,7 +21,7 @@ struct Progress {
   double reg, error, dual_value, elapsed;
 };
 
-// What a solve calls. `poll` is called on the caller's thread only, about every 20 milliseconds; it returns whether
+// Callbacks of a solve. `poll` is called on the caller's thread only, about every 20 milliseconds, and returns whether
 // to stop. `report` is called after every pass.
 struct Monitor {
   std::function<bool()> poll;
@@ -51,11 +51,12 @@ class Clock {
 
   void count(double reg, double error, double dual) {
     ++n_iter;
-    if (monitor_.report) monitor_.report({n_iter, reg, error, dual, elapsed()});
+    if (monitor_.report)
+      monitor_.report({.n_iter = n_iter, .reg = reg, .error = error, .dual_value = dual, .elapsed = elapsed()});
   }
   void count() { ++n_iter; }
   double elapsed() const { return std::chrono::duration<double>(Time::now() - start_).count(); }
-  // Whether a limit is reached, which is then the reason.
+  // Whether a limit is reached; reason() then says which.
   bool exhausted() {
     if (n_iter + reserve >= limits_.max_iter) reason_ = Status::max_iter;
     else if (limits_.time_limit > 0 && elapsed() > limits_.time_limit) reason_ = Status::time_limit;
@@ -66,7 +67,7 @@ class Clock {
   Status reason() const { return reason_; }
 
   index n_iter = 0;
-  index reserve = 0;  // passes held back, so that the last one is exact and at the final reg
+  index reserve = 0;  // passes held back for a last one in float64 at the problem's reg
 
  private:
   const Limits& limits_;

@@ -1,4 +1,4 @@
-// A problem of transport, and the potentials that are the start and the result of a solve.
+// A transport problem, and the potentials that a solve starts from and returns.
 #pragma once
 #include "core/types.hpp"
 

@@ -52,14 +52,15 @@ struct Geometry {
   double p = 2;              // power: |x - y|^p
 };
 
-// What a matrix of costs holds.
+// Statistics of a matrix of costs.
 struct CostStats {
   double min, max;  // over finite entries
   index nan, neg_inf, pos_inf;
   index first_bad;  // flat index of the first NaN or -inf, -1 if none
 };
 
-// Row sums of a stored kernel from which on a row has a scaling: below, a_i u_i would overflow where T holds it.
+// The smallest row sum s_i of a stored kernel for which u_i = target_i / s_i is computed: below it, a_i u_i would
+// overflow in the type T.
 template <class T>
 inline constexpr double kLeastSum = sizeof(T) == 4 ? 1e-37 : 1e-290;
 
