@@ -7,15 +7,16 @@ namespace ot::entropic {
 
 // ---- reg scaling (sinkhorn.hpp, newton.hpp)
 
-inline constexpr double kFirstReg = 0.125;       // of the range of C: where reg starts
-inline constexpr double kSinkhornFall = 4;       // of reg from stage to stage: Sinkhorn's steps are cheap,
-inline constexpr double kNewtonFall = 2;         // Newton's region of convergence is small
-inline constexpr double kSinkhornLast = 2;       // stages end where reg is within this factor of the problem's
-inline constexpr double kNewtonLast = 1.5;       //
-inline constexpr double kLoose = 3e-2;           // error at which reg falls
-inline constexpr index kLooseSteps = 30;         // a stage
-inline constexpr double kSinkhornSingle = 1e-5;  // errors down to which float32 exponentials do
-inline constexpr double kNewtonSingle = 1e-4;    //
+inline constexpr double kFirstReg = 0.125;  // of the range of C: where reg starts
+// reg falls by this factor from stage to stage: Sinkhorn's steps are cheap, Newton's region of convergence is small.
+inline constexpr double kSinkhornFall = 4, kNewtonFall = 2;
+// The stages end where reg is within this factor of the problem's.
+inline constexpr double kSinkhornLast = 2, kNewtonLast = 1.5;
+inline constexpr double kLoose = 3e-2;    // error at which a stage ends
+inline constexpr index kLooseSteps = 30;  // of a stage, at most
+// Down to these errors exponentials are float32, and float64 below.
+inline constexpr double kSinkhornSingle = 1e-5, kNewtonSingle = 1e-4;
+inline constexpr double kSinglePart = 0.9;  // of tol: the goal of float32 steps, so that the float64 pass confirms it
 
 // ---- Guarded fixed-point iteration (fixed_point.hpp). The window of Anderson acceleration is in anderson.hpp.
 
@@ -28,9 +29,10 @@ inline constexpr index kPatience = 1000;   // steps without progress: the iterat
 
 // ---- Stored kernel (stored_kernel.hpp)
 
-inline constexpr double kProductSingle = 1e-6;  // error down to which float32 products do
+inline constexpr double kProductSingle = 1e-6;  // down to this error products are float32, and float64 below
 inline constexpr double kTargetPart = 0.5;      // of tol: the goal on the kernel, so that the exact pass confirms it
-// Range of log u and log v: float32 holds exp(-75), so that what a scaling loses is below exp(-25).
+// Largest |log u| and |log v|. Float32 holds entries down to exp(-75), and u v is at most exp(50): what a stored kernel
+// loses of the plan is below exp(-25) a_i b_j.
 inline constexpr double kScalingRange = 25;
 inline constexpr double kRoundGain = 0.9;  // a round that leaves more of the error than this is fruitless
 inline constexpr int kFruitlessRounds = 5;
@@ -38,16 +40,20 @@ inline constexpr index kRoundPasses = 4;  // build, calibrate, iterate, evaluate
 
 // ---- Newton's method (newton.hpp)
 
-// Entries kept, over their row sum. A tenth of it while steps leave kWeakStep of the error although there is room:
-// colours n = 1000, reg 1e-4 took 26 Newton steps without, 15 with it; a cloud n = 5000 at 1e-4 14 and 7.
+// Least entry kept, over its row sum. It falls by kThresholdFall after a step that leaves more than kWeakStep of the
+// error, while there is room for more entries: with a fixed threshold colours n = 1000, reg 1e-4 took 26 Newton steps
+// instead of 15, a cloud n = 5000 at 1e-4 took 14 instead of 7.
 inline constexpr double kThreshold = 1e-4, kLeastThreshold = 1e-9, kThresholdFall = 0.1;
 inline constexpr double kWeakStep = 0.07;
-// Entries kept a row, on average: m over kKeptPart on the way and at the problem's reg, within bounds; beyond, Sinkhorn
-// is cheaper. m/8 takes n = 4000 from 0.55 to 0.90 s and n = 8000 from 1.9 to 5.6 s. The upper bound keeps memory O(n).
+// Entries kept a row, on average, at most: m / kKeptPartOnTheWay in the stages and m / kKeptPart at the problem's reg,
+// within bounds. With more entries Sinkhorn is cheaper: m / 8 takes n = 4000 from 0.55 to 0.90 s and n = 8000 from 1.9
+// to 5.6 s. The upper bound keeps memory O(n).
 inline constexpr index kKeptPartOnTheWay = 32, kKeptPart = 16, kFewestKept = 32, kMostKept = 1024;
 inline constexpr index kWholePlan = 1 << 24;  // entries in all, where neither Newton nor Sinkhorn converged: 200 MB
-inline constexpr double kSlowStep = 0.5;      // of the error: steps that leave more, with no room for more entries,
-inline constexpr index kSlowSteps = 3;        // so many in a row, hand over to Sinkhorn
+// Sinkhorn takes over after kSlowSteps steps in a row that leave more than kSlowStep of the error, with no room for
+// more entries.
+inline constexpr double kSlowStep = 0.5;
+inline constexpr index kSlowSteps = 3;
 inline constexpr index kPatienceOnLast = 60, kPatienceOnBest = 300;  // steps without progress: stalled
 inline constexpr double kArmijo = 1e-4;                              // of the slope: the gain that a step must make
 inline constexpr double kShorterStep = 0.25;                         // tried where the whole step does not gain

@@ -1,6 +1,6 @@
 // Guarded, accelerated fixed-point iteration psi <- psi + residual(psi), for any evaluation of psi.
-// Steps are Anderson accelerated. Every evaluation gives F, so that an accelerated step that loses ground is
-// replaced by the plain one.
+// Steps are Anderson accelerated. An accelerated step that lowers F, or raises the error by more than kErrorJump, is
+// replaced by the plain step, at the cost of a second evaluation.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -13,12 +13,12 @@ namespace ot {
 
 // When an iteration ends.
 struct Goal {
-  double tol;    // on the error
-  index most;    // steps
-  double noise;  // of F, relative: a smaller loss is rounding
+  double tol;  // on the error
+  index max_steps;
+  double noise;  // loss of F, relative to 1 + |F|, that rounding explains
 };
 
-struct Progressed {
+struct FixedPointResult {
   Value value;           // of the last accepted psi
   bool stalled = false;  // kPatience steps without progress
   index steps = 0;
@@ -41,12 +41,12 @@ class FixedPoint {
   // From psi, whose value is `at` and whose residual is given. Leaves the last accepted psi there.
   // evaluate(psi) returns the value and renews the residual.
   template <class Evaluate>
-  Progressed run(double* psi, const double* residual, Value at, const Goal& goal, Evaluate evaluate) {
+  FixedPointResult run(double* psi, const double* residual, Value at, const Goal& goal, Evaluate evaluate) {
     double *trial = trial_.data(), *plain = plain_.data();
-    Progressed out{.value = at};
+    FixedPointResult out{.value = at};
     double best = at.error;
     index since = 0;  // steps since the last progress
-    while (out.steps < goal.most && at.error > goal.tol && at.escaped == 0 && !clock_.exhausted()) {
+    while (out.steps < goal.max_steps && at.error > goal.tol && at.escaped == 0 && !clock_.exhausted()) {
       const bool accelerated = !anderson_.empty();
       add(be_, m_, psi, 1.0, residual, plain);
       anderson_.step(psi, residual, trial);
@@ -77,16 +77,22 @@ class FixedPoint {
   Buffer<double> trial_, plain_;
 };
 
+// The log-domain iteration at one reg.
+struct LogStage {
+  double reg, tol;
+  index max_steps;
+  Precision precision;
+};
+
 // Sinkhorn at one reg in the log domain: every step is a pass over C.
 template <Backend B>
-Value sinkhorn_stage(SoftTransform<B>& transform, FixedPoint<B>& iteration, Potentials at, double reg, double tol,
-                     index most, Precision precision) {
-  const Value first = transform.evaluate(reg, at.columns, at.rows, precision);
+Value sinkhorn_stage(SoftTransform<B>& transform, FixedPoint<B>& iteration, Potentials at, const LogStage& stage) {
+  const Value first = transform.evaluate(stage.reg, at.columns, at.rows, stage.precision);
   iteration.reset();
-  const Goal goal{.tol = tol, .most = most, .noise = entropic::pass_noise(precision)};
+  const Goal goal{.tol = stage.tol, .max_steps = stage.max_steps, .noise = entropic::pass_noise(stage.precision)};
   return iteration
       .run(at.columns, transform.residual(), first, goal,
-           [&](const double* psi) { return transform.evaluate(reg, psi, at.rows, precision); })
+           [&](const double* psi) { return transform.evaluate(stage.reg, psi, at.rows, stage.precision); })
       .value;
 }
 

@@ -13,12 +13,12 @@ namespace ot {
 struct Value {
   double error = INFINITY;  // |c - b|_1, b the column marginal that psi prescribes
   double F = -INFINITY;     // in units of reg
-  double escaped = 0;       // scalings that left the range of a stored kernel
-  double dead = 0;          // columns of mass below the floor
+  double escaped = 0;       // number of scalings beyond the range of a stored kernel
+  double underflowed = 0;   // number of columns whose mass is below the floor
 };
 
 // The vectors that a value is measured from.
-struct Measured {
+struct MeasuredAt {
   const double* phi;    // (n)
   const double* psi;    // (m)
   const double* log_b;  // (m)
@@ -30,7 +30,7 @@ struct Measured {
 // the mean of the last two converges where the alternation only oscillates (Feydy et al. 2019, section 3.1).
 // One wait for the device.
 template <Backend B>
-Value measure_fixed(B& be, const Problem& p, const Measured& at, bool symmetric, double floor) {
+Value measure_fixed(B& be, const Problem& p, const MeasuredAt& at, bool symmetric, double floor) {
   const double *a = p.a, *b = p.b, *phi = at.phi, *psi = at.psi, *col = at.col;
   const index n = p.geo.n, m = p.geo.m;
   double* residual = at.residual;
@@ -43,14 +43,14 @@ Value measure_fixed(B& be, const Problem& p, const Measured& at, bool symmetric,
     sum[1] += b[k] > 0 ? b[k] * psi[k] : 0.0;
     sum[3] += b[k] > 0 && !(col[k] > floor);
   });
-  const auto [error, dual_b, dual_a, dead] = s;
-  return {.error = error, .F = dual_b + dual_a, .dead = dead};
+  const auto [error, dual_b, dual_a, underflowed] = s;
+  return {.error = error, .F = dual_b + dual_a, .underflowed = underflowed};
 }
 
 // F = -r <a, e^(-phi/r) - 1> - r <b, e^(-psi/r) - 1> - (sum P - sum ab), r = rho/reg = damp/(1 - damp); the column
 // marginal of the optimum is b e^(-psi/r).
 template <Backend B>
-Value measure_relaxed(B& be, const Problem& p, const Measured& at, const Marginals& marginals, double reg,
+Value measure_relaxed(B& be, const Problem& p, const MeasuredAt& at, const Marginals& marginals, double reg,
                       double floor) {
   const double *a = p.a, *b = p.b, *phi = at.phi, *psi = at.psi, *col = at.col;
   const index n = p.geo.n, m = p.geo.m;
@@ -74,13 +74,13 @@ Value measure_relaxed(B& be, const Problem& p, const Measured& at, const Margina
     const double next = damp * (psi[j] + residual[j]);
     residual[j] = b[j] > 0 ? (symmetric ? 0.5 * (phi[j] + next) : next) - psi[j] : 0.0;
   });
-  const auto [error, dual_b, mass, mass_b, dual_a, mass_a, dead] = s;
-  return {.error = error / mass_b, .F = dual_b + dual_a - (mass - mass_b * mass_a), .dead = dead};
+  const auto [error, dual_b, mass, mass_b, dual_a, mass_a, underflowed] = s;
+  return {.error = error / mass_b, .F = dual_b + dual_a - (mass - mass_b * mass_a), .underflowed = underflowed};
 }
 
 // The value at psi and phi, and the residual of psi.
 template <Backend B>
-Value measure(B& be, const Problem& p, const Measured& at, const Marginals& marginals, double reg, double floor) {
+Value measure(B& be, const Problem& p, const MeasuredAt& at, const Marginals& marginals, double reg, double floor) {
   const double *b = p.b, *log_b = at.log_b;
   double* residual = at.residual;
   be.log(p.geo.m, at.col, residual);

@@ -1,9 +1,9 @@
 // Safe sparse Newton on the semi-dual, with reg scaling (after Tang and Qiu, NeurIPS 2024).
 //
 // One pass gives F, the gradient b - c and the entries T_ij > threshold a_i of the plan, of which the Newton system is
-// made (newton_system.hpp). A step that does not gain is shortened; then a Sinkhorn step, which always gains, takes
-// its place. Where more entries matter than there is room for, the plan is not sparse, and accelerated Sinkhorn
-// takes over.
+// made (newton_system.hpp). A step that does not raise F is shortened; if that does not either, a Sinkhorn step, which
+// always raises F, replaces it. Where more entries exceed the threshold than may be kept, the plan is not sparse, and
+// accelerated Sinkhorn takes over.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -19,7 +19,8 @@ struct KeptPolicy {
   double least = entropic::kLeastThreshold;
 
   void lower() { threshold = std::max(threshold * entropic::kThresholdFall, least); }
-  // Back to ten times the threshold, for good: it was lowered too far. False where it is the first one again.
+  // Too many entries were kept: ten times the threshold, below which it does not fall again. False where it is already
+  // the first one.
   bool raise() {
     if (!(threshold < entropic::kThreshold)) return false;
     least = threshold = 10 * threshold;
@@ -64,24 +65,24 @@ class Newton {
     Clock& clock = sinkhorn_.clock();
     clock.reserve = 1;
     scale_reg(at);
-    Target target{.reg = p_.reg,
-                  .tol = entropic::kNewtonSingle,
-                  .most = limits_.max_iter,
-                  .precision = Precision::f32,
-                  .limit = entries_a_row(entropic::kKeptPart)};
-    Descent last;
-    if (limits_.tol < entropic::kNewtonSingle && !clock.exhausted()) last = descend(at, target);
+    NewtonStage stage{.reg = p_.reg,
+                      .tol = entropic::kNewtonSingle,
+                      .max_steps = limits_.max_iter,
+                      .precision = Precision::f32,
+                      .limit = entries_a_row(entropic::kKeptPart)};
+    StageResult last;
+    if (limits_.tol < entropic::kNewtonSingle && !clock.exhausted()) last = run(at, stage);
     out.newton = true;
     if (!last.overflow) {
       clock.reserve = 0;
       if (clock.can_pass()) {
-        target.tol = limits_.tol;
-        target.precision = Precision::f64;
-        last = descend(at, target);
+        stage.tol = limits_.tol;
+        stage.precision = Precision::f64;
+        last = run(at, stage);
         if (!last.overflow) conclude(out, last.value, p_.reg, limits_, clock);
       }
     }
-    if (last.overflow) give_way(at, out);
+    if (last.overflow) fall_back(at, out);
     out.n_iter = clock.n_iter;
     return out;
   }
@@ -101,47 +102,49 @@ class Newton {
     double factor, t = 0;
   };
   void extrapolate(index n, double* now, double* before, Extrapolation e) {
+    const double most = kMostScaled;
     be_.for_each(n, [=] OT_HD(index i) {
       const double guess = e.linear ? now[i] + e.t * (now[i] - before[i]) : now[i] * e.factor;
       before[i] = now[i];
-      now[i] = std::min(1e300, std::max(-1e300, guess));
+      now[i] = std::min(most, std::max(-most, guess));
     });
   }
 
  private:
-  struct Target {
+  struct NewtonStage {
     double reg = 0, tol;
-    index most;  // steps
+    index max_steps;
     Precision precision;
-    index limit;               // entries kept a row
-    bool may_give_way = true;  // to Sinkhorn, where steps gain little
+    index limit;                // entries kept a row
+    bool may_fall_back = true;  // on Sinkhorn, after kSlowSteps
   };
-  struct Descent {
+  struct StageResult {
     Value value;
-    bool overflow = false;  // more entries matter than `limit` allows
-    index left = 0;         // steps
+    bool overflow = false;  // more than `limit` entries exceed the threshold, or steps gained too little
+    index steps_left = 0;
   };
 
   index entries_a_row(index part) const {
     return std::clamp(p_.geo.m / part, entropic::kFewestKept, entropic::kMostKept);
   }
 
-  // From a smooth problem to the problem's reg by halves, each solved loosely.
+  // reg falls by kNewtonFall from that of a smooth problem to the problem's own; each stage is solved loosely.
   void scale_reg(Potentials at) {
     Clock& clock = sinkhorn_.clock();
     double reg = sinkhorn_.first_reg(at), previous = 0;
-    Target target{.tol = entropic::kLoose,
-                  .most = entropic::kLooseSteps,
-                  .precision = Precision::f32,
-                  .limit = entries_a_row(entropic::kKeptPartOnTheWay)};
+    NewtonStage stage{.tol = entropic::kLoose,
+                      .max_steps = entropic::kLooseSteps,
+                      .precision = Precision::f32,
+                      .limit = entries_a_row(entropic::kKeptPartOnTheWay)};
     while (reg > entropic::kNewtonLast * p_.reg && !clock.exhausted()) {
-      target.reg = reg;
-      const Descent out = descend(at, target);
+      stage.reg = reg;
+      const StageResult out = run(at, stage);
       if (out.overflow) {
         sinkhorn_.iteration().reset();
-        const Goal goal{.tol = entropic::kLoose, .most = out.left, .noise = entropic::pass_noise(Precision::f32)};
+        const Goal goal{
+            .tol = entropic::kLoose, .max_steps = out.steps_left, .noise = entropic::pass_noise(Precision::f32)};
         sinkhorn_.iteration().run(at.columns, sinkhorn_.transform().residual(), out.value, goal,
-                                  [&](const double* psi) { return evaluate(at, target, psi); });
+                                  [&](const double* psi) { return evaluate(at, stage, psi); });
       }
       const double next = std::max(reg / entropic::kNewtonFall, p_.reg);
       predict(at, previous, reg, next);
@@ -153,53 +156,53 @@ class Newton {
     if (reg > p_.reg) sinkhorn_.rescale_both(at, reg / p_.reg);
   }
 
-  Value evaluate(Potentials at, const Target& target, const double* psi, Kept* kept = nullptr) {
-    return sinkhorn_.transform().evaluate(target.reg, psi, at.rows, target.precision, kept);
+  Value evaluate(Potentials at, const NewtonStage& stage, const double* psi, Kept* kept = nullptr) {
+    return sinkhorn_.transform().evaluate(stage.reg, psi, at.rows, stage.precision, kept);
   }
 
   // Newton steps at one reg.
-  Descent descend(Potentials at, const Target& target) {
+  StageResult run(Potentials at, const NewtonStage& stage) {
     Clock& clock = sinkhorn_.clock();
     Kept kept;
     kept.threshold = policy_.threshold;
-    kept.limit = target.limit;
-    Value v = evaluate(at, target, at.columns, &kept);
+    kept.limit = stage.limit;
+    Value v = evaluate(at, stage, at.columns, &kept);
     Stagnation stagnation(v.error);
     index slow = 0;  // steps in a row that gain little although no more entries can be kept
-    for (index k = 0; k < target.most && v.error > target.tol && !clock.exhausted() && !stagnation.stalled(); ++k) {
+    for (index k = 0; k < stage.max_steps && v.error > stage.tol && !clock.exhausted() && !stagnation.stalled(); ++k) {
       if (kept.overflow) {
-        if (!policy_.raise()) return {.value = v, .overflow = true, .left = target.most - k};
+        if (!policy_.raise()) return {.value = v, .overflow = true, .steps_left = stage.max_steps - k};
         kept.threshold = policy_.threshold;
-        v = evaluate(at, target, at.columns, &kept);
+        v = evaluate(at, stage, at.columns, &kept);
         continue;
       }
       const NewtonStep step = system_.solve(kept, sinkhorn_.transform().col(), v.error,
-                                            entropic::system_rounding(target.precision), control_);
+                                            entropic::system_rounding(stage.precision), control_);
       const Value before = v;
-      const bool gained = advance(at, target, step, v, kept);
-      // Steps that gain little have lost entries that matter: keep more, or give way.
+      const bool gained = advance(at, stage, step, v, kept);
+      // A weak step lacks entries that were dropped: keep more, or fall back on Sinkhorn.
       const bool weak = gained && !step.clipped && step.solved && v.error > entropic::kWeakStep * before.error;
       const bool room = 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
       if (weak && room) policy_.lower();
       slow = weak && !room && v.error > entropic::kSlowStep * before.error ? slow + 1 : 0;
-      if (slow == entropic::kSlowSteps && target.may_give_way) kept.overflow = true;
+      if (slow == entropic::kSlowSteps && stage.may_fall_back) kept.overflow = true;
       stagnation.record(before.error, v.error);
     }
     return {.value = v};
   }
 
-  // Takes the step, a quarter of it, or a Sinkhorn step: the first that gains. Returns whether Newton's did.
-  bool advance(Potentials at, const Target& target, const NewtonStep& step, Value& v, Kept& kept) {
+  // Takes the first of the step, a quarter of it and a Sinkhorn step that raises F. Returns whether Newton's did.
+  bool advance(Potentials at, const NewtonStage& stage, const NewtonStep& step, Value& v, Kept& kept) {
     const index m = p_.geo.m;
     const Value before = v;
-    const double slack = entropic::pass_noise(target.precision) * (1 + std::fabs(before.F));
+    const double slack = entropic::pass_noise(stage.precision) * (1 + std::fabs(before.F));
     double *trial = trial_.data(), *plain = system_.scratch();
     add(be_, m, at.columns, 1.0, sinkhorn_.transform().residual(), plain);
     for (const double alpha : {1.0, entropic::kShorterStep}) {
       if (!(step.slope > 0)) break;
       add(be_, m, at.columns, alpha, system_.step(), trial);
       kept.threshold = policy_.threshold;
-      v = evaluate(at, target, trial, &kept);
+      v = evaluate(at, stage, trial, &kept);
       const bool gained = v.F >= before.F + entropic::kArmijo * alpha * step.slope - slack &&
                           (v.F > before.F + slack || v.error < entropic::kSafeError * before.error);
       if (gained) {
@@ -210,13 +213,13 @@ class Newton {
       if (sinkhorn_.clock().exhausted()) break;
       control_.shorten();
     }
-    v = evaluate(at, target, plain, &kept);
+    v = evaluate(at, stage, plain, &kept);
     copy(be_, m, plain, at.columns);
     return false;
   }
 
-  // Sinkhorn from here on; where it stalls, Newton on as much of the plan as there is room for.
-  void give_way(Potentials at, EntropicOutcome& out) {
+  // Sinkhorn at the problem's reg; where it stalls, Newton on up to kWholePlan entries.
+  void fall_back(Potentials at, EntropicOutcome& out) {
     Clock& clock = sinkhorn_.clock();
     out.newton = false;
     out.message = "the plan is not sparse: accelerated Sinkhorn";
@@ -224,14 +227,14 @@ class Newton {
     if (out.status != Status::stalled || clock.exhausted() || !clock.can_pass()) return;
     out.newton = true;
     out.message = "the plan is not sparse and Sinkhorn stalled: Newton's method on the whole plan";
-    const Target target{
+    const NewtonStage stage{
         .reg = p_.reg,
         .tol = limits_.tol,
-        .most = limits_.max_iter,
+        .max_steps = limits_.max_iter,
         .precision = Precision::f64,
         .limit = std::min<index>(p_.geo.m, std::max(entropic::kMostKept, entropic::kWholePlan / p_.geo.n)),
-        .may_give_way = false};
-    conclude(out, descend(at, target).value, p_.reg, limits_, clock);
+        .may_fall_back = false};
+    conclude(out, run(at, stage).value, p_.reg, limits_, clock);
   }
 
   B& be_;

@@ -3,8 +3,8 @@
 // T the entries of the plan that a pass has kept. The diagonal is exact, so that H is positive semi-definite
 // whatever was dropped: dropped mass stays on the diagonal. mu -> infinity is a damped Sinkhorn step, mu -> 0 Newton.
 //
-// Conjugate gradients, preconditioned by the diagonal, and where that takes long by an approximate factor of the
-// graph of the plan.
+// Conjugate gradients, preconditioned by the diagonal, and after kFactorPays iterations by an approximate factor of the
+// graph of the plan (graph_factor.hpp). An iteration reads T twice.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -45,19 +45,15 @@ struct NewtonStep {
 template <Backend B>
 class NewtonSystem {
  public:
-  NewtonSystem(B& be, const Problem& p)
-      : be_(be),
-        p_(p),
-        n_(p.geo.n),
-        m_(p.geo.m),
-        krylov_{be.template buffer<double>(m_), be.template buffer<double>(m_), be.template buffer<double>(m_),
-                be.template buffer<double>(m_), be.template buffer<double>(m_), be.template buffer<double>(n_)},
-        diagonals_{be.template buffer<double>(m_), be.template buffer<double>(m_), be.template buffer<double>(m_),
-                   be.template buffer<double>(n_)} {
-    set_up();
+  NewtonSystem(B& be, const Problem& p) : be_(be), p_(p), n_(p.geo.n), m_(p.geo.m) {
+    for (Buffer<double>* v : {&krylov_.x, &krylov_.r, &krylov_.d, &krylov_.q, &krylov_.z, &diagonals_.diagonal,
+                              &diagonals_.inverse, &diagonals_.ones})
+      *v = be.template buffer<double>(m_);
+    for (Buffer<double>* v : {&krylov_.rows, &diagonals_.inverse_a}) *v = be.template buffer<double>(n_);
+    set_constants();
   }
 
-  void set_up() {
+  void set_constants() {
     double* inverse_a = diagonals_.inverse_a.data();
     const double* a = p_.a;
     fill(be_, m_, 1.0, diagonals_.ones.data());
@@ -102,7 +98,8 @@ class NewtonSystem {
     return {.rz = rz, .size = INFINITY};
   }
 
-  // A factor is made where the diagonal takes long, and again where that of an earlier step has grown stale.
+  // The factor is made once a system: after kFactorPays iterations with the diagonal, or after kFactorPays /
+  // kStaleFactor with the factor of an earlier step.
   bool renew(index k) {
     const index patience = factored_ ? B::kFactorPays / entropic::kStaleFactor : B::kFactorPays;
     if (renewed_ || k != patience) return false;
@@ -144,7 +141,7 @@ class NewtonSystem {
     return {.rz = s[0], .size = s[1]};
   }
 
-  // Whether the step left the trust region; r becomes the gradient b - c.
+  // Clips the step to the trust region; returns whether it was outside. r becomes the gradient b - c.
   bool clip(double radius) {
     double *x = krylov_.x.data(), *r = krylov_.r.data();
     const double *b = p_.b, *c = c_;
@@ -169,9 +166,10 @@ class NewtonSystem {
     Buffer<double> rows;           // (n) T d
   };
   struct Diagonals {
-    Buffer<double> diagonal, inverse;  // (m) of H + mu diag(c) before -T'T, and its inverse with it
-    Buffer<double> ones;               // (m)
-    Buffer<double> inverse_a;          // (n)
+    Buffer<double> diagonal;   // (m) (1 + mu) c
+    Buffer<double> inverse;    // (m) 1 over the diagonal of H + mu diag(c)
+    Buffer<double> ones;       // (m)
+    Buffer<double> inverse_a;  // (n) 1/a
   };
   B& be_;
   const Problem p_;

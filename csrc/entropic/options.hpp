@@ -11,7 +11,7 @@ namespace ot {
 
 // How the plan is held to a and b.
 struct Marginals {
-  double rho = INFINITY;   // relaxed by rho KL(P1 | a) + rho KL(P'1 | b), masses are then any; infinite: fixed
+  double rho = INFINITY;   // infinite: fixed; else relaxed by rho KL(P1 | a) + rho KL(P'1 | b), for masses of any sum
   bool symmetric = false;  // C = C' and a = b: one potential, phi = psi
 
   bool relaxed() const { return !std::isinf(rho); }
@@ -19,14 +19,14 @@ struct Marginals {
   double damp(double reg) const { return relaxed() ? rho / (rho + reg) : 1; }
 };
 
-// Where accelerated Sinkhorn iterates: exponentials anew in every pass, or products with a stored kernel.
+// How accelerated Sinkhorn iterates: log computes the exponentials in every pass, kernel stores them once.
 enum class Domain { log, kernel };
 
 struct SinkhornOptions {
   Limits limits{};
   Domain domain = Domain::log;
   Precision kernel = Precision::f32;  // storage of the kernel
-  double start = 0;                   // reg of the potentials given, from which to come down; 0 where none are
+  double start = 0;                   // reg that the potentials given belong to; 0: none are given
   Marginals marginals{};
 
   void check() const {

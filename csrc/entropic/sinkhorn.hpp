@@ -26,7 +26,7 @@ class Sinkhorn {
     clock_.reserve = 1;
     while (reg > entropic::kSinkhornLast * p_.reg && !clock_.exhausted()) {
       const double next = std::max(reg / entropic::kSinkhornFall, p_.reg);
-      sinkhorn_stage(transform_, iteration_, at, reg, entropic::kLoose, entropic::kLooseSteps, Precision::f32);
+      run(at, {.reg = reg, .tol = entropic::kLoose, .max_steps = entropic::kLooseSteps, .precision = Precision::f32});
       rescale_both(at, reg / next);
       reg = next;
     }
@@ -36,7 +36,7 @@ class Sinkhorn {
     return out;
   }
 
-  // The reg to start from. Potentials come in units of the problem's reg, and leave in units of the one returned.
+  // The first reg. The potentials are over the problem's reg on entry, and over the reg returned on exit.
   double first_reg(Potentials at) {
     const double reg = std::max(o_.start > 0 ? o_.start : p_.range * entropic::kFirstReg, p_.reg);
     if (o_.start > p_.reg) rescale_both(at, p_.reg / reg);
@@ -59,13 +59,17 @@ class Sinkhorn {
   FixedPoint<B>& iteration() { return iteration_; }
 
  private:
+  Value run(Potentials at, const LogStage& stage) { return sinkhorn_stage(transform_, iteration_, at, stage); }
+
   // One pass is held back, so that the last one is exact and at the problem's reg.
   void finish_in_log(Potentials at, EntropicOutcome& out) {
     const Limits& limits = o_.limits;
     clock_.reserve = 1;
     if (!clock_.exhausted())
-      sinkhorn_stage(transform_, iteration_, at, p_.reg, std::max(0.9 * limits.tol, entropic::kSinkhornSingle),
-                     limits.max_iter, Precision::f32);
+      run(at, {.reg = p_.reg,
+               .tol = std::max(entropic::kSinglePart * limits.tol, entropic::kSinkhornSingle),
+               .max_steps = limits.max_iter,
+               .precision = Precision::f32});
     clock_.reserve = 0;
     if (clock_.can_pass()) finish_exactly(at, out);
   }
@@ -84,7 +88,7 @@ class Sinkhorn {
 
   void finish_exactly(Potentials at, EntropicOutcome& out) {
     const Value v =
-        sinkhorn_stage(transform_, iteration_, at, p_.reg, o_.limits.tol, o_.limits.max_iter, Precision::f64);
+        run(at, {.reg = p_.reg, .tol = o_.limits.tol, .max_steps = o_.limits.max_iter, .precision = Precision::f64});
     conclude(out, v, p_.reg, o_.limits, clock_);
   }
 

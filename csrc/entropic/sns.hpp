@@ -12,7 +12,7 @@
 
 namespace ot {
 
-// The Newton system of the full dual. Vectors of both sides lie behind one another: rows, then columns.
+// The Newton system of the full dual. Vectors hold rows, then columns: (n + m).
 // Operations as conjugate_gradients.hpp asks for them; public for nvcc: see SoftTransform.
 template <Backend B>
 class SnsSystem {
@@ -109,7 +109,7 @@ class Sns {
     T.threshold = entropic::kSnsThreshold / static_cast<double>(std::max(n, m));
     if (v.error > tol && !clock_.exhausted()) v = evaluate(at.rows, at.columns, T);
     while (v.error > tol && !clock_.exhausted() && !stalled_) {
-      while (T.overflow && !clock_.exhausted()) {  // more than can be sorted
+      while (T.overflow && !clock_.exhausted()) {  // more entries than the limit
         T.threshold *= entropic::kSnsThresholdRise;
         v = evaluate(at.rows, at.columns, T);
       }

@@ -11,7 +11,7 @@
 
 namespace ot {
 
-// Column sums that have a logarithm: below, exponentials have underflowed.
+// The floor of column sums: smaller ones are of exponentials that have underflowed, and have no useful logarithm.
 constexpr double least_mass(Precision precision) {
   return precision == Precision::f32 ? kLeastSum<float> : kLeastSum<double>;
 }
@@ -61,25 +61,27 @@ class SoftTransform {
     else be_.pass(p_.geo, pass);
     const double floor = least_mass(precision);
     const Value v = measure(reg, psi, phi, floor);
-    if (v.dead > 0) revive(reg, psi, phi, floor);
+    if (v.underflowed > 0) set_hard_residual(reg, psi, phi, floor);
     clock_.count(reg, v.error, reg * v.F);
     return v;
   }
 
-  // The value from column sums that are there.
+  // The value at the column sums in col(), which the caller has filled.
   Value measure(double reg, const double* psi, const double* phi, double floor = 0) {
-    const Measured at{.phi = phi, .psi = psi, .log_b = log_b_.data(), .col = col_.data(), .residual = residual_.data()};
+    const MeasuredAt at{
+        .phi = phi, .psi = psi, .log_b = log_b_.data(), .col = col_.data(), .residual = residual_.data()};
     return ot::measure(be_, p_, at, marginals_, reg, floor);
   }
 
-  // The residual of columns whose mass underflowed leads to the hard c-transform, min_i C_ij - f_i.
-  void revive(double reg, const double* psi, const double* phi, double floor) {
+  // Columns whose mass underflowed have no log(b/c): their next psi_j is the hard c-transform min_i C_ij - f_i over
+  // reg. A second pass over C.
+  void set_hard_residual(double reg, const double* psi, const double* phi, double floor) {
     const double *b = p_.b, *col = col_.data();
     auto f = be_.template buffer<double>(p_.geo.n), g = be_.template buffer<double>(p_.geo.m);
-    double *to = f.data(), *low = g.data(), *residual = residual_.data();
+    double *rows = f.data(), *low = g.data(), *residual = residual_.data();
     const double damp = marginals_.damp(reg);
-    be_.for_each(p_.geo.n, [=] OT_HD(index i) { to[i] = reg * phi[i]; });
-    be_.c_transform(p_.geo, nullptr, to, p_.a, low);
+    be_.for_each(p_.geo.n, [=] OT_HD(index i) { rows[i] = reg * phi[i]; });
+    be_.c_transform(p_.geo, nullptr, rows, p_.a, low);
     clock_.count();
     be_.for_each(p_.geo.m, [=] OT_HD(index j) {
       if (b[j] > 0 && !(col[j] > floor)) residual[j] = std::isfinite(low[j]) ? damp * low[j] / reg - psi[j] : 0.0;
@@ -98,7 +100,7 @@ class SoftTransform {
   Buffer<double> log_b_, h_, col_, residual_;
 };
 
-// What a solve ends with.
+// Error, dual value and status of a solve that ends at the value v.
 inline void conclude(Outcome& out, const Value& v, double reg, const Limits& limits, const Clock& clock) {
   out.error = v.error;
   out.dual = reg * v.F;

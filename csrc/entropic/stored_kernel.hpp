@@ -1,8 +1,8 @@
 // Sinkhorn on a stored kernel: P_ij = a_i b_j u_i v_j K_ij, K_ij = exp(phi0_i + psi0_j - C_ij/reg) stored around
 // (phi0, psi0), u = exp(phi - phi0), v = exp(psi - psi0). A step reads K once: 4 n m bytes in float32.
 //
-// Stored entries are rounded. The ratios of stored to true marginals at the last exact pass correct for it, so
-// that float32 storage reaches float64 marginals.
+// Stored entries are rounded. The iteration corrects for this by the ratios of stored to exact marginals at the last
+// exact pass, so that float32 storage reaches float64 marginals.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -28,7 +28,7 @@ class StoredKernelStage {
         col_ratio_(be.template buffer<double>(p.geo.m)) {}
 
   // At the problem's reg, from potentials `at` to an error of tol.
-  Value run(Potentials at, Precision storage, double tol, index most) {
+  Value run(Potentials at, Precision storage, double tol, index max_steps) {
     Value v = transform_.evaluate(p_.reg, at.columns, at.rows, Precision::f64);
     iteration_.reset();
     bool built = false, stalled = false;
@@ -42,10 +42,11 @@ class StoredKernelStage {
       for (const Precision precision : {Precision::f32, Precision::f64}) {
         const double target = entropic::kTargetPart * tol;
         const Goal goal{.tol = precision == Precision::f32 ? std::max(target, entropic::kProductSingle) : target,
-                        .most = most,
+                        .max_steps = max_steps,
                         .noise = entropic::product_noise(precision)};
-        const Progressed out = iteration_.run(at.columns, transform_.residual(), v, goal,
-                                              [&](const double* psi) { return evaluate(psi, at.rows, precision); });
+        const FixedPointResult out = iteration_.run(at.columns, transform_.residual(), v, goal, [&](const double* psi) {
+          return evaluate(psi, at.rows, precision);
+        });
         v = out.value;
         if (out.steps > 0) stalled = out.stalled;
       }
@@ -122,7 +123,7 @@ class StoredKernelStage {
     return v;
   }
 
-  // How many scalings have left the range in which the stored entries are good for.
+  // The number of scalings beyond kScalingRange, where stored entries have lost digits.
   double escaped(const double* psi, const double* phi) {
     const double *a = p_.a, *b = p_.b, *phi0 = phi0_.data(), *psi0 = psi0_.data();
     const index n = p_.geo.n, m = p_.geo.m;

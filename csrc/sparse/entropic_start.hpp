@@ -49,7 +49,8 @@ index EntropicStart<B>::run(double reg, double* phi, double* psi) {
     rescale(be_, n_, last_reg_ / reg, phi_.data());
   }
   const Potentials at{.rows = phi_.data(), .columns = psi_.data()};
-  sinkhorn_stage(transform_, iteration_, at, reg, kLoose, kSteps, Precision::f32);
+  sinkhorn_stage(transform_, iteration_, at,
+                 {.reg = reg, .tol = kLoose, .max_steps = kSteps, .precision = Precision::f32});
   last_reg_ = reg;
   be_.read(n_, phi_.data(), phi);
   be_.read(m_, psi_.data(), psi);
