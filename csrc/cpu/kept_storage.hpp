@@ -92,8 +92,7 @@ class KeptStorage {
             .begin = begin_.data(),
             .end = end_.data()};
   }
-  // Entries found in rows [0, last) of a chunk that ends there or goes on: more than the capacity where some were not
-  // stored.
+  // Entries found in the rows of a chunk up to `last`: more than the capacity where some were not stored.
   index found(index chunk, index last) const { return end_[last - 1] - chunk * capacity_; }
   index found(index chunk) const { return found(chunk, chunks_.end(chunk)); }
 
