@@ -26,7 +26,7 @@ inline void find_largest(const LineDual& dual, index j, Array<double>& order) {
   order.clear();
   if (most > kInsert || most == count) {
     for (const index e : line) order.push_back(z(e));
-    if (k < std::numeric_limits<index>::max())
+    if (k < LineProblem::kUnbounded)
       std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(most), order.end(),
                         std::greater<>());
     order.resize(most);
@@ -66,7 +66,10 @@ inline DualValue dual_value(const LineDual& dual, Beta rule) {
     if (!(p.b[j] > 0)) continue;
     find_largest(dual, j, order);
     double& beta = out.beta[j];
-    if (rule == Beta::maximising && !order.empty()) beta = root_of_line(order, p.reg * p.b[j]);
+    if (rule == Beta::maximising && !order.empty()) {
+      if (p.k == LineProblem::kUnbounded) std::sort(order.begin(), order.end(), std::greater<>());
+      beta = root_of_line(order, p.reg * p.b[j]);
+    }
     double square = 0;
     for (const double z : order) {
       const double s = std::max(0.0, z + beta);

@@ -15,7 +15,7 @@ struct Restriction {
   LineDual dual;
   Array<index> from;
 
-  explicit Restriction(const LineProblem& of) : dual(of) { dual.problem.k = std::numeric_limits<index>::max(); }
+  explicit Restriction(const LineProblem& of) : dual(of) { dual.problem.k = LineProblem::kUnbounded; }
 
   void restrict_to(const EntryList& candidates, const Array<char>& kept) {
     EntryList& entries = dual.entries;

@@ -24,10 +24,12 @@
 namespace ot {
 
 struct LineProblem {
+  static constexpr index kUnbounded = std::numeric_limits<index>::max();
+
   index lines = 0, others = 0;
-  const double* a = nullptr;                    // (others) masses
-  const double* b = nullptr;                    // (lines) masses
-  index k = std::numeric_limits<index>::max();  // entries a line
+  const double* a = nullptr;  // (others) masses
+  const double* b = nullptr;  // (lines) masses
+  index k = kUnbounded;       // entries a line
   double reg = 1;
 };
 
