@@ -1,9 +1,10 @@
 // Network simplex for transport on a list of arcs: min sum of cost x flow, where rows sum to a and columns to b.
 //
-// A basis is a spanning tree of the rows, the columns and a root; artificial arcs to the root carry what the arcs given
-// cannot. Bases are kept strongly feasible (Cunningham 1976), which excludes cycling: every tree arc without flow
-// points to the root. Tree arcs carry mass from a row to a column. A vertex of the transport polytope is a forest, with
-// fewer than rows + columns positive entries.
+// A basis is a spanning tree of the rows, the columns and a root; artificial arcs to the root carry the mass that the
+// arcs given cannot. Bases are kept strongly feasible (Cunningham 1976), which excludes cycling: every tree arc without
+// flow points to the root. Tree arcs carry mass from a row to a column. A vertex of the transport polytope is a forest,
+// with fewer than rows + columns positive entries. Pricing is by blocks of arcs: the entering arc has the most negative
+// reduced cost of the first block that has one.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -24,7 +25,7 @@ struct FlowSides {
 
 struct FlowPlan {
   Array<double> flow;  // by arc
-  double lack = 0;     // mass that the arcs do not carry
+  double lack = 0;     // mass on artificial arcs, which the arcs given cannot carry
 };
 
 class NetworkSimplex {
@@ -44,15 +45,16 @@ class NetworkSimplex {
   const SpanningTree& tree() const { return tree_; }
   const FlowSides& sides() const { return sides_; }
 
-  // A first tree from `guess`, a plan by arcs that nearly has the marginals. Its largest entries first, each fills its
-  // row or its column, which then hangs below the other. What is left hangs on the root.
+  // The first tree, from `guess`, a plan by arcs that nearly has the marginals. Its entries are taken from the largest
+  // on: each carries the smaller of the masses left in its row and its column. The node whose mass is then used up
+  // becomes a child of the other. Nodes without a parent in the end become children of the root.
   void start(const Array<double>& guess) {
     tree_.clear();
     for (index v = 0; v < tree_.root(); ++v) tree_[v].flow = mass(v);
-    // The bits of the entry as float32, then those of the arc: they sort as integers.
+    // Entry and arc in one integer: the bits of a positive float32 sort as the float does.
     Array<std::uint64_t> keys;
     keys.reserve(tree_.nodes());
-    index whole = 0;  // entries that fill their column alone come first, in any order
+    index whole = 0;  // entries that fill their column alone: they come first, unsorted
     for (index e = 0; e < guess.size(); ++e) {
       if (!(guess[e] > 0)) continue;
       const auto flow = std::bit_cast<std::uint32_t>(static_cast<float>(guess[e]));
@@ -68,13 +70,13 @@ class NetworkSimplex {
       if (tree_[up].flow < tree_[down].flow) std::swap(up, down);
       tree_[up].flow -= tree_[down].flow;
       tree_[down].arc = e;
-      tree_.hang(down, up);
+      tree_.attach(down, up);
     }
     for (index v = 0; v < tree_.root(); ++v)
-      if (tree_[v].parent < 0 && mass(v) > 0) tree_.hang(v, tree_.root());
+      if (tree_[v].parent < 0 && mass(v) > 0) tree_.attach(v, tree_.root());
   }
 
-  // The tree of a forest of arcs and their flows, which has the marginals.
+  // The first tree, from a forest of arcs whose flows have the marginals.
   void start_from(const Array<Link>& forest) {
     Array<index> first(tree_.nodes() + 1, 0), arcs_of(2 * forest.size());  // of the forest's arcs, node by node
     for (const auto& [e, flow] : forest) {
@@ -91,7 +93,7 @@ class NetworkSimplex {
     tree_[tree_.root()].depth = 0;
     for (index top = 0; top < tree_.root(); ++top) {
       if (tree_[top].parent >= 0 || !(mass(top) > 0)) continue;
-      tree_.hang(top, tree_.root());
+      tree_.attach(top, tree_.root());
       tree_[top].depth = 1;
       stack_.assign(1, top);
       while (!stack_.empty()) {
@@ -101,7 +103,7 @@ class NetworkSimplex {
           const auto& [e, flow] = forest[arcs_of[q]];
           const index w = tree_.is_row(v) ? tree_.column(arcs[e].col) : static_cast<index>(arcs[e].row);
           if (tree_[w].parent >= 0) continue;
-          tree_.hang(w, v);
+          tree_.attach(w, v);
           tree_[w].depth = tree_[v].depth + 1;
           tree_[w].arc = e;
           tree_[w].flow = flow;
@@ -111,8 +113,8 @@ class NetworkSimplex {
     }
   }
 
-  // Pivots from the tree of the last call until no reduced cost is negative, whatever the costs are now; arcs of
-  // infinite cost stay out. Returns the plan: not the cheapest yet where `poll`, asked now and then, says to stop.
+  // Pivots from the present tree until no reduced cost is negative at the present costs; arcs of infinite cost do not
+  // enter. Returns the plan, which may not be the cheapest where `poll`, asked every kPollPivots, says to stop.
   template <class F>
   FlowPlan solve(F poll) {
     price_tree();
@@ -123,7 +125,7 @@ class NetworkSimplex {
     for (index pivots = 0; pivots < most; ++pivots) {
       index best = -1, seen = 0;
       double least = -tolerance_;
-      while (seen < count) {  // the most negative reduced cost of the first block that has one
+      while (seen < count) {
         const index end = std::min(seen + block, count);
         for (; seen < end; ++seen) {
           if (next == count) next = 0;
@@ -153,14 +155,16 @@ class NetworkSimplex {
     return plan;
   }
 
-  // The dual solution of the last solve(); left alone where the plan falls apart into several trees.
+  // The dual solution of the last solve(). Unchanged where the root has several children: the potentials of the parts
+  // of the plan are then not determined against each other.
   void potentials(double* rows, double* columns) const {
     const index top = tree_[tree_.root()].child;
     if (top < 0 || tree_[top].next >= 0) return;
-    const double big = tree_.is_row(top) ? tree_[top].potential : -tree_[top].potential;
+    const double shift = tree_.is_row(top) ? tree_[top].potential : -tree_[top].potential;
     for (index v = 0; v < tree_.root(); ++v)
       if (tree_[v].parent >= 0)
-        (tree_.is_row(v) ? rows[v] : columns[v - sides_.rows]) = tree_[v].potential - (tree_.is_row(v) ? big : -big);
+        (tree_.is_row(v) ? rows[v] : columns[v - sides_.rows]) =
+            tree_[v].potential - (tree_.is_row(v) ? shift : -shift);
   }
 
   // An arc of the given reduced cost enters the tree, and the last blocking arc of its cycle, from the apex along the
@@ -176,19 +180,19 @@ class NetworkSimplex {
       for (index v = j; v != blocking.apex; v = tree_[v].parent) change_flow(v, tree_.is_row(v) ? delta : -delta);
     }
     const index top = blocking.on_row_side ? i : j, under = blocking.on_row_side ? j : i;
-    tree_.turn(top, under, blocking.leaving, {.arc = entering, .flow = delta});
+    tree_.reroot(top, under, blocking.leaving, {.arc = entering, .flow = delta});
     move_subtree(top, top == i ? reduced : -reduced);
     return true;
   }
 
  private:
-  static constexpr double kTolerance = 1e-10;  // of a reduced cost, over the largest cost
-  static constexpr double kDust = 1e-14;       // flow that rounding leaves on an empty arc; masses sum to 1
-  static constexpr double kWhole = 1e-9;       // relative difference of an entry that fills its column
-  static constexpr double kTiny = 1e-300;      // where all costs are 0
-  static constexpr index kLeastBlock = 32;     // arcs priced at a time: the root of their number, this at least
-  static constexpr index kMostPivots = 50;     // times the number of nodes and arcs
-  static constexpr index kPollPivots = 4096;   // between two polls
+  static constexpr double kTolerance = 1e-10;     // of a reduced cost, over the largest cost
+  static constexpr double kFlowRounding = 1e-14;  // flow that rounding leaves on an empty arc; masses sum to 1
+  static constexpr double kWhole = 1e-9;          // relative difference of an entry that fills its column
+  static constexpr double kTiny = 1e-300;         // where all costs are 0
+  static constexpr index kLeastBlock = 32;        // arcs of a block: the square root of their number, this at least
+  static constexpr index kMostPivots = 50;        // times the number of nodes and arcs
+  static constexpr index kPollPivots = 4096;      // between two polls
 
   struct Blocking {
     double delta = INFINITY;  // the flow that can enter
@@ -199,13 +203,14 @@ class NetworkSimplex {
 
   double mass(index v) const { return tree_.is_row(v) ? sides_.a[v] : sides_.b[v - sides_.rows]; }
 
-  // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0.
+  // Potentials: cost = potential of row + potential of column on tree arcs; the root's is 0. Artificial arcs cost more
+  // than any path.
   void price_tree() {
-    double top = 0;
+    double largest = 0;
     for (const Arc& arc : arcs)
-      if (std::isfinite(arc.cost)) top = std::max(top, std::fabs(arc.cost));
-    tolerance_ = kTolerance * std::max(top, kTiny);
-    const double big = (top + kTiny) * static_cast<double>(tree_.nodes());
+      if (std::isfinite(arc.cost)) largest = std::max(largest, std::fabs(arc.cost));
+    tolerance_ = kTolerance * std::max(largest, kTiny);
+    const double artificial = (largest + kTiny) * static_cast<double>(tree_.nodes());
     tree_[tree_.root()].depth = 0;
     stack_.assign(1, tree_.root());
     while (!stack_.empty()) {
@@ -215,7 +220,7 @@ class NetworkSimplex {
       for (index w = above.child; w >= 0; w = tree_[w].next) {
         Node& node = tree_[w];
         node.depth = above.depth + 1;
-        node.potential = v == tree_.root() ? big : arcs[node.arc].cost - above.potential;
+        node.potential = v == tree_.root() ? artificial : arcs[node.arc].cost - above.potential;
         if (node.child >= 0) stack_.push_back(w);
       }
     }
@@ -245,7 +250,8 @@ class NetworkSimplex {
     return found;
   }
 
-  // Depths below `top` anew; potentials of rows rise by `shift`, those of columns fall by it.
+  // The subtree of `top` has a new place: its depths are set, potentials of rows rise by `shift`, those of columns fall
+  // by it.
   void move_subtree(index top, double shift) {
     const auto move = [&](index w, index depth) {
       Node& node = tree_[w];
@@ -264,7 +270,7 @@ class NetworkSimplex {
   void change_flow(index v, double by) {
     double& flow = tree_[v].flow;
     flow += by;
-    if (flow < kDust) flow = 0;
+    if (flow < kFlowRounding) flow = 0;
   }
 
   const FlowSides sides_;

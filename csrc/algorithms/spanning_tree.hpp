@@ -9,13 +9,13 @@ namespace ot {
 
 class SpanningTree {
  public:
-  // 64 bytes, one line of the cache.
+  // 64 bytes, one cache line.
   struct Node {
     double flow = 0;  // of the arc to the parent
     double potential = 0;
-    index parent = -1;               // -1: not in the tree, as a node without mass
-    index arc = -1;                  // to the parent; -1: artificial
-    index child = -1;                // the first; the others are its siblings
+    index parent = -1;               // -1: not in the tree; nodes without mass stay out
+    index arc = -1;                  // to the parent; -1: the artificial arc to the root
+    index child = -1;                // the first child; the others are its siblings
     index next = -1, previous = -1;  // siblings
     index depth = -1;
   };
@@ -35,7 +35,8 @@ class SpanningTree {
 
   void clear() { nodes_.assign(nodes(), {}); }
 
-  void hang(index v, index under) {
+  // v, which has no parent, becomes the first child of `under`.
+  void attach(index v, index under) {
     Node &node = nodes_[v], &above = nodes_[under];
     node.parent = under;
     node.previous = -1;
@@ -44,14 +45,15 @@ class SpanningTree {
     above.child = v;
   }
 
-  // The subtree below the arc above `leaving` is hung on `under` by the link from v: the path from v up to `leaving`
-  // turns around.
-  void turn(index v, index under, index leaving, Link link) {
+  // The arc above `leaving` is removed, and the subtree below it, which contains v, becomes a subtree of `under` by
+  // `link`, an arc between v and `under`. v is the new root of the subtree: parent and child swap on the path from v to
+  // `leaving`.
+  void reroot(index v, index under, index leaving, Link link) {
     for (;;) {
       Node& node = nodes_[v];
       const index up = node.parent;
       cut(v);
-      hang(v, under);
+      attach(v, under);
       std::swap(node.arc, link.arc);
       std::swap(node.flow, link.flow);
       if (v == leaving) return;
