@@ -19,7 +19,7 @@ struct AscentResult {
   double first_error = 1;    // at the start
 };
 
-template <Lined B>
+template <LineOperations B>
 class NewtonAscent {
  public:
   explicit NewtonAscent(LineEvaluator<B>& evaluator) : evaluator_(evaluator) {}

@@ -10,7 +10,7 @@
 namespace ot {
 
 template <class B>
-concept Lined = requires(B be, const LineView& view, const LineSystem& system, double* sums) {
+concept LineOperations = requires(B be, const LineView& view, const LineSystem& system, double* sums) {
   // beta, theta and the support of all lines at alpha; sums_i = the sum of t over the entries of other i.
   { be.lines(view, sums) };
   // t of all entries, at alpha, beta and theta.
@@ -20,6 +20,6 @@ concept Lined = requires(B be, const LineView& view, const LineSystem& system, d
 };
 
 template <class B>
-concept SparseBackend = Backend<B> && Pricing<B> && Lined<B>;
+concept SparseBackend = Backend<B> && Pricing<B> && LineOperations<B>;
 
 }  // namespace ot

@@ -20,7 +20,7 @@ inline Mark mark_of(const LineDual& dual) {
   return mark;
 }
 
-// How far alpha - C can have come closer to an edge between two marks.
+// An upper bound of the rise of alpha_i + edge_j over all pairs, between two marks.
 inline double rise_between(const Mark& from, const Mark& to) {
   double alpha = -INFINITY, edge = -INFINITY;
   for (index i = 0; i < to.alpha.size(); ++i) alpha = std::max(alpha, to.alpha[i] - from.alpha[i]);
@@ -28,7 +28,8 @@ inline double rise_between(const Mark& from, const Mark& to) {
   return std::max(0.0, alpha + edge);
 }
 
-// How many candidates are in the plan or within the margin of the level of their line, from every `stride`-th line.
+// The number of candidates that are in the plan or within the margin of the level of their line, estimated from every
+// `stride`-th line.
 inline index count_within(const LineDual& dual, double margin, index stride) {
   index count = 0;
   for (index j = 0; j < dual.problem.lines; j += stride) {
@@ -38,8 +39,8 @@ inline index count_within(const LineDual& dual, double margin, index stride) {
   return stride * count;
 }
 
-// Drops all others, without a pass over C. The list is then as if taken at the potentials reached, which become zero,
-// and the plan becomes the proximal centre.
+// Drops the candidates that count_within does not count, without a pass over C. The list is then as if taken at the
+// potentials reached, which become zero, and the plan becomes the proximal centre.
 inline void keep_within(LineDual& dual, double margin) {
   EntryList& entries = dual.entries;
   Array<double>& t = dual.at.t;

@@ -2,9 +2,8 @@
 // b with at most k entries a line. Stages:
 //
 // 1. relax: quadratic transport. Where its plan has at most k entries a line, it is the answer.
-// 2. ascend_by_prox: the dual, concave but not differentiable where entries tie for the k-th place, by proximal steps.
-// Its
-//    maximum is a lower bound.
+// 2. ascend_by_prox: proximal steps on the dual, which is concave but not differentiable where entries tie for the
+//    k-th place. Its maximum is a lower bound.
 // 3. find_support: a support with at most k entries a line that carries a plan.
 // 4. improve: quadratic transport on that support, and better entries into places that fall free.
 // 5. search_vertices: where 3 fails or the gap is wide, annealing over the vertices of the polytope, then 4 again.
@@ -25,8 +24,8 @@ inline index longest_line(const LineDual& dual) {
   return most;
 }
 
-// The end of the ascent, by the gains of the value: they fall geometrically, and what is left is predicted from the
-// last two.
+// When the ascent ends. The gains of the value fall geometrically: of two gains d0 > d1, the next ones sum to about
+// d1^2 / (d0 - d1).
 class GainRule {
  public:
   explicit GainRule(double value) : value_(value) {}
@@ -100,7 +99,7 @@ class SparsityConstrained {
     SparsePlan plan;
     double error;
     bool feasible;  // has the marginals, and at most k entries a line
-    bool on_all;    // candidates are all entries
+    bool on_all;    // all entries of C were candidates
   };
 
   // Quadratic transport, exactly where its plan has at most k entries a line. Returns the value of its dual.
@@ -136,7 +135,10 @@ class SparsityConstrained {
     }
     const bool feasible = support.carries_plan;
     const SupportedPlan found = improve(solver_, std::move(support), k_, bound);
-    return {solver_.host.plan(found.dual), found.dual.residual.error, feasible, on_all};
+    return {.plan = solver_.host.plan(found.dual),
+            .error = found.dual.residual.error,
+            .feasible = feasible,
+            .on_all = on_all};
   }
 
   static bool is_wide(const Best& best, double bound) {
@@ -144,7 +146,7 @@ class SparsityConstrained {
     return !(best.feasible && value - bound <= sparse::kWideGap * std::fabs(value));
   }
 
-  // Stage 5, and 4 again: the better plan of `best` and what is found.
+  // Stages 5 and 4: returns the better of `best` and the plan found.
   Best search_plan(Best best, double bound) {
     if (!may_find_all()) return best;
     if (!best.on_all) solver_.find_all();
@@ -152,7 +154,8 @@ class SparsityConstrained {
     if (!support) return best;
     const SupportedPlan found = improve(solver_, std::move(*support), k_, bound);
     if (best.feasible && !(found.value < best.plan.value)) return best;
-    return {solver_.host.plan(found.dual), found.dual.residual.error, true, true};
+    return {
+        .plan = solver_.host.plan(found.dual), .error = found.dual.residual.error, .feasible = true, .on_all = true};
   }
 
   bool may_find_all() { return solver_.can_find_all() && !solver_.budget.stopped(); }

@@ -51,7 +51,8 @@ SupportedPlan plan_on(const DualSolver<B>& solver, const Support& support) {
   return {std::move(on.dual), value};
 }
 
-// Candidates of the largest positive slack at (alpha, beta) join lines with less than k entries; false where none does.
+// Adds candidates of the largest positive slack at (alpha, beta) to lines with fewer than k entries; false where there
+// are none to add.
 inline bool fill_free_places(const LineDual& candidates, const LineIterate& at, index k, Array<char>& kept) {
   const EntryList& entries = candidates.entries;
   bool added = false;
@@ -75,8 +76,8 @@ inline bool fill_free_places(const LineDual& candidates, const LineIterate& at, 
   return added;
 }
 
-// Rounds of quadratic transport on the support, and better entries into the places that fall free. Every round has a
-// plan with the marginals and a lower value; they end where a round gains little of the gap to `bound`.
+// Rounds of quadratic transport on the support. Entries that become 0 leave room for others of positive slack. Every
+// round has a plan with the marginals and a lower value; they end where a round gains little of the gap to `bound`.
 template <SparseBackend B>
 SupportedPlan improve(DualSolver<B>& solver, Support support, index k, double bound) {
   SupportedPlan best = plan_on(solver, support);

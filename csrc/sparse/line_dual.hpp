@@ -133,7 +133,7 @@ struct LineDual {
 
 // The plan at alpha and its residual, by the kernels of a backend. Holds their scratch, so that one evaluator serves
 // several duals.
-template <Lined B>
+template <LineOperations B>
 class LineEvaluator {
  public:
   explicit LineEvaluator(B& be) : be_(be) {}
@@ -147,7 +147,7 @@ class LineEvaluator {
     return dual.residual;
   }
 
-  // Costs less sigma times the centre: first, where any of the three is new.
+  // Costs less sigma times the centre. Called before `differentiate` where any of the three has changed.
   void set_costs(const LineDual& dual) {
     shifted_.clear();
     if (!(dual.prox.sigma > 0) || dual.prox.centre.empty()) return;

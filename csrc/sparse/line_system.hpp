@@ -38,7 +38,7 @@ class LineHessian {
   }
 
   // step = H^-1 gradient, until the residual is `left` of the gradient (L1).
-  template <Lined B>
+  template <LineOperations B>
   void solve(B& be, const Doubles& gradient, Doubles& step, double left = LineSystem().left) {
     for (index r = 0; r < others_.size(); ++r) cg_.gradient[r] = gradient[others_[r]];
     be.line_step(LineSystem{.line_slices = line_slots_.begin.size() / 2,

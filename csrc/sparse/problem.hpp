@@ -107,7 +107,8 @@ class HostProblem {
   Sides masses, base;
 };
 
-// The residual of a plan given: its gradient in the others, its error the larger L1 norm of the two marginals.
+// The residual of the plan t as it is: the gradient is a - row sums of t, the error the larger of the L1 errors of both
+// marginals.
 inline void measure(LineDual& dual) {
   const LineProblem& p = dual.problem;
   LineResidual& to = dual.residual;

@@ -55,21 +55,22 @@ double start_entropic(DualSolver<B>& solver) {
   index last_count = n * m;
   margin = sparse::kDefaultMargin * range;
   reset_base(host);
-  for (double smooth = sparse::kStartReg * range; !budget.stopped(); smooth /= sparse::kStartFall) {
-    budget.clock.n_iter += entropic.run(smooth, host.base.rows.data(), host.base.columns.data());
-    margin = sparse::kStartMargin * smooth;
-    for (index i = 0; i < n; ++i) host.base.rows[i] = host.masses.rows[i] > 0 ? smooth * host.base.rows[i] : -INFINITY;
+  for (double entropic_reg = sparse::kStartReg * range; !budget.stopped(); entropic_reg /= sparse::kStartFall) {
+    budget.clock.n_iter += entropic.run(entropic_reg, host.base.rows.data(), host.base.columns.data());
+    margin = sparse::kStartMargin * entropic_reg;
+    for (index i = 0; i < n; ++i)
+      host.base.rows[i] = host.masses.rows[i] > 0 ? entropic_reg * host.base.rows[i] : -INFINITY;
     for (index j = 0; j < m; ++j)
-      host.base.columns[j] = host.masses.columns[j] > 0 ? smooth * host.base.columns[j] : -INFINITY;
+      host.base.columns[j] = host.masses.columns[j] > 0 ? entropic_reg * host.base.columns[j] : -INFINITY;
     const Candidates* found = &solver.finder.price(host.base, 0, few);
     if (found->overflow) {
       // Among ties the count does not fall any more, and a smaller reg makes worse potentials.
       const index count = std::exchange(last_count, found->nnz);
       const bool falls = found->nnz < sparse::kCountFall * static_cast<double>(count);
-      if (smooth >= sparse::kLeastStartReg * range && (found->nnz > n * m / sparse::kTiedPart || falls)) continue;
+      if (entropic_reg >= sparse::kLeastStartReg * range && (found->nnz > n * m / sparse::kTiedPart || falls)) continue;
       found = &solver.finder.price(host.base, 0);
     }
-    raised = raise_to_reg(solver, *found, smooth);
+    raised = raise_to_reg(solver, *found, entropic_reg);
     break;
   }
   for (index i = 0; i < n; ++i) host.base.rows[i] += raised.x;

@@ -11,8 +11,10 @@ struct Support {
   Array<char> kept;           // by candidate: in the support
   bool carries_plan = false;  // false: the flow had more than k entries in a line, or lacked mass
 
-  static Support of(Array<double> flow, bool carries_plan) {
-    Support s{std::move(flow), {}, carries_plan};
+  // The positive entries of a flow.
+  static Support of(Array<double> flow) {
+    Support s;
+    s.flow = std::move(flow);
     s.kept.resize(s.flow.size());
     for (index e = 0; e < s.flow.size(); ++e) s.kept[e] = s.flow[e] > 0;
     return s;
@@ -61,10 +63,10 @@ inline Array<char> largest_entries(const LineDual& dual, index k) {
   return kept;
 }
 
-// By pricing: the k largest entries of the dual's plan are free, others cost [-s]+ and the mean slack of the plan. The
-// network simplex finds a vertex. Where it has more than k entries in a line, the costs of the small ones rise, and so
-// on for `rounds` vertices; the one with the fewest entries too many is returned. `previous`: what an earlier search
-// found, returned where the candidates carry no plan.
+// By pricing: the k largest entries of the dual's plan cost 0, others cost [-s]+ plus the mean slack of the plan. The
+// network simplex finds a vertex. In lines with more than k entries the costs of all but the k largest rise, and the
+// simplex goes on, for `rounds` vertices at most; the vertex with the fewest entries beyond k is returned. `previous`
+// is the result of an earlier search, returned where the candidates carry no plan.
 template <SparseBackend B>
 Support find_support(DualSolver<B>& solver, index k, int rounds, Support previous = {}) {
   const LineDual& dual = solver.dual;
@@ -98,7 +100,9 @@ Support find_support(DualSolver<B>& solver, index k, int rounds, Support previou
     }
   }
   trim(entries, k, best);
-  return Support::of(std::move(best), found);
+  Support support = Support::of(std::move(best));
+  support.carries_plan = found;
+  return support;
 }
 
 // By annealing over the vertices of the polytope, on all entries.
@@ -112,7 +116,9 @@ std::optional<Support> search_vertices(DualSolver<B>& solver, index k) {
   VertexSearch search(std::move(simplex), {dual.entries.begin}, k, solver.host.p.reg);
   std::optional<Array<double>> flow = search.search(poll);
   if (!flow) return std::nullopt;
-  return Support::of(std::move(*flow), true);
+  Support support = Support::of(std::move(*flow));
+  support.carries_plan = true;
+  return support;
 }
 
 }  // namespace ot

@@ -46,14 +46,14 @@ inline Array<index> columns_around(const NetworkSimplex& simplex, index j) {
   return columns;
 }
 
-// Rows that fill a column, in a list sorted by mass: of at most k neighbours the first that together have enough.
+// The first at most k consecutive rows, in a list sorted by mass, that together have the mass of a column.
 struct Filling {
   index first = 0, last = 0;
   double mass = 0;
 };
 inline Filling find_filling(const Array<std::pair<double, index>>& rows, double mass, index k) {
   Filling found;
-  while (found.mass < mass - sparse::kDust && found.last < rows.size()) {
+  while (found.mass < mass - sparse::kNegligibleMass && found.last < rows.size()) {
     found.mass += rows[found.last++].first;
     if (found.last - found.first > k) found.mass -= rows[found.first++].first;
   }
@@ -63,7 +63,7 @@ inline Filling find_filling(const Array<std::pair<double, index>>& rows, double 
 // A forest with the marginals: the plan of the tree for columns that are not chosen, and a new one for those that are.
 // The heaviest column takes the smallest rows that can fill it, all but the last one whole. This leaves fewer rows for
 // fewer columns, and ends with at most k entries a column wherever there are at most c (k - 1) + 1 rows for c columns
-// and the masses are not too uneven. Nothing where it does not.
+// and the masses are not too uneven. Returns nothing where a column cannot be filled.
 inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const ColumnArcs& columns, index k,
                                           const Array<char>& chosen) {
   const FlowSides& sides = simplex.sides();
@@ -82,26 +82,26 @@ inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const C
   rows.reserve(sides.rows);
   order.reserve(sides.columns);
   for (index i = 0; i < sides.rows; ++i)
-    if (left[i] > sparse::kDust) rows.emplace_back(left[i], i);
+    if (left[i] > sparse::kNegligibleMass) rows.emplace_back(left[i], i);
   for (index j = 0; j < sides.columns; ++j)
     if (sides.b[j] > 0 && chosen[j]) order.emplace_back(sides.b[j], j);
   std::sort(rows.begin(), rows.end());
   std::sort(order.rbegin(), order.rend());
   for (const auto& [mass, j] : order) {
     const Filling filling = find_filling(rows, mass, k);
-    if (filling.mass < mass - sparse::kDust) return std::nullopt;
+    if (filling.mass < mass - sparse::kNegligibleMass) return std::nullopt;
     double missing = mass;
     for (index r = filling.first; r < filling.last; ++r) {
       auto& [of_row, i] = rows[r];
       const double part = std::min(of_row, missing);
       const index e = columns.find(simplex, i, j);
       if (e < 0) return std::nullopt;
-      if (part > sparse::kDust) forest.push_back({e, part});
+      if (part > sparse::kNegligibleMass) forest.push_back({e, part});
       of_row -= part;
       missing -= part;
     }
     const auto first = rows.begin() + filling.first, last = rows.begin() + filling.last;
-    rows.erase(std::remove_if(first, last, [](const auto& row) { return row.first <= sparse::kDust; }), last);
+    rows.erase(std::remove_if(first, last, [](const auto& row) { return row.first <= sparse::kNegligibleMass; }), last);
     std::sort(rows.begin(), rows.end());
   }
   return forest;

@@ -3,8 +3,8 @@
 // A pivot of the network simplex brings one entry in and drives another out. Here it is judged by the change of
 // <C,T> + reg/2 |T|^2, plus a price for each entry that a column then has beyond k, and one of a column's pivots is
 // drawn by the Gibbs distribution of that (Kirkpatrick, Gelatt, Vecchi 1983). All pivots into column j share the tree
-// seen from j: one pass over it, parents first, finds for every row the smallest entry that shrinks on the way, which
-// is what the new entry can carry. O(rows + columns) a column. Numbers are drawn from a fixed sequence.
+// seen from j: one pass over it, parents first, finds for every row the smallest entry that shrinks on the path from j,
+// which is the most that the new entry can carry. O(rows + columns) a column. Numbers are drawn from a fixed sequence.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -15,12 +15,12 @@
 
 namespace ot {
 
-// Gumbel noise from a table, by a linear congruential sequence: the largest of -x/heat + noise is a draw by
-// exp(-x/heat).
+// Gumbel noise from a table, by a linear congruential sequence. The x of the largest -x/heat + noise is a draw from the
+// Gibbs distribution exp(-x/heat).
 class GumbelNoise {
  public:
   GumbelNoise() : table_(kSize) {
-    for (double& v : table_) v = -std::log(-std::log((draw() + 0.5) / 4294967296.0));
+    for (double& v : table_) v = -std::log(-std::log((draw() + 0.5) / 0x1p32));
   }
   double operator()() { return table_[draw() >> (32 - kBits)]; }
 
@@ -81,9 +81,9 @@ class VertexSearch {
     double flow;  // of the arc between them
   };
   struct Seen {
-    double room;          // the smallest entry that shrinks on the way here
+    double room;          // the smallest entry that shrinks on the path from column j
     std::int32_t column;  // the node of the column that has it
-    std::int32_t steps;
+    std::int32_t steps;   // arcs of the path
   };
   struct Choice {
     index row = -1;
@@ -109,7 +109,7 @@ class VertexSearch {
         pivot_into(j, schedule.price);
       }
     heat_ = 0;
-    // Rounding may not keep what a pivot promises: it counts where the plan is better for it.
+    // Rounding can make a pivot worse than predicted: only a pivot that lowers the merit counts.
     const auto merit = [&] {
       const auto excess = static_cast<double>(state_.excess);
       return state_.excess > 0 ? state_.objective + std::min(schedule.price, 1e30) * excess : state_.objective;
@@ -131,7 +131,7 @@ class VertexSearch {
     return forest.has_value();
   }
 
-  // Columns with too many entries are packed again, each with as few of the columns around it as suffice.
+  // Packs columns with more than k entries again, each with the fewest of the columns around it for which this works.
   bool repack_long() {
     const index columns = simplex_.sides().columns;
     Array<char> chosen;
@@ -153,7 +153,7 @@ class VertexSearch {
     return true;
   }
 
-  // What one more entry costs a column, on the mean: its mass times a small reduced cost.
+  // The unit of heats and prices: the mean cost of one more entry in a column, its mass times a small reduced cost.
   double mean_entry_cost() {
     read_tree();
     const FlowSides& sides = simplex_.sides();
@@ -221,7 +221,8 @@ class VertexSearch {
     return true;
   }
 
-  // On the way from column j every other entry shrinks: those that lead from a column to a row.
+  // The row whose pivot into column j is drawn. Every other entry on a path from column j shrinks: those that lead from
+  // a column to a row.
   Choice choose_row(index j, double price) {
     const index from = tree().column(j), root = tree().root();
     const bool full = state_.degree[j] >= k_;
@@ -290,7 +291,7 @@ class VertexSearch {
     double objective = 0;
   } best_;
   struct {
-    Array<double> cost;  // by row: of its arc to the column that is asked, infinite where there is none
+    Array<double> cost;  // by row: of its arc to column j, infinite where there is none
     Array<Seen> seen;    // by node
     Array<index> path;
   } scratch_;
