@@ -108,7 +108,7 @@ void cost_rows(const GeometryHandle<Place>& h, const py::object& out, typename P
   session.finish();
 }
 
-// The last argument, `where`, is what the place needs to know of a call: threads, or a stream.
+// The last argument, `where`, is the number of threads, or device, stream and allocator.
 template <class Place>
 void bind_geometry(py::module_& module) {
   using Handle = GeometryHandle<Place>;

@@ -46,7 +46,8 @@ struct Reading {
 
 inline Precision precision_of(bool f64) { return f64 ? Precision::f64 : Precision::f32; }
 
-// Row sums and column sums of the plan, and sum_j P_ij (C_ij - shift) by row, in one pass. Rows are of a = 1.
+// In one pass: sum_j e_ij by row, the column sums of the plan, and sum_j e_ij (C_ij - shift) by row, where P_ij = a_i
+// e_ij.
 template <class Place>
 py::tuple marginals(const PlanHandle<Place>& plan, bool f64, typename Place::Where where) {
   Reading<Place> r(plan, precision_of(f64), where);
@@ -114,7 +115,7 @@ void plan_rows(const PlanHandle<Place>& plan, index first, index last, const py:
   r.session.finish();
 }
 
-// P V' for V (k, m), or P'V' for V (k, n) with columns: (k, n) or (k, m).
+// V P' (k, n) for V (k, m); with columns, V P (k, m) for V (k, n).
 template <class Place>
 Vector apply_plan(const PlanHandle<Place>& plan, const Vector& V, bool columns, typename Place::Where where) {
   Reading<Place> r(plan, Precision::f64, where);

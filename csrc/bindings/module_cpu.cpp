@@ -6,7 +6,7 @@
 
 namespace ot::bindings {
 
-// Rates of this machine in 1e9 per second, best of several runs: what a pass is measured against.
+// Rates of this machine in 1e9 per second, best of several runs. Benchmarks compare passes to them.
 py::dict limits(int threads) {
   cpu::Backend be(threads, signals_pending);
   const auto& table = be.table();

@@ -4,7 +4,7 @@ namespace ot::bindings {
 
 using Cuda = CudaOn<cuda::Gpu>;
 
-// Rates of the device in 1e9 per second, best of several runs: what a pass is measured against.
+// Rates of the device in 1e9 per second, best of several runs. Benchmarks compare passes to them.
 py::dict limits(const Cuda::Where& where) {
   Cuda::Session session(where);
   double copy = 0, e32 = 0, e64 = 0;

@@ -15,7 +15,7 @@
 
 namespace ot::bindings {
 
-// Device is cuda::Gpu, or what stands for it in tests.
+// Device is cuda::Gpu, or its emulation in tests.
 template <class Device>
 struct CudaOn {
   using Backend = cuda::BackendOn<Device>;
@@ -26,7 +26,7 @@ struct CudaOn {
   static Where anywhere() { return {0, 0, py::none()}; }
 
   struct Points {
-    std::unique_ptr<Device> memory;  // of what follows
+    std::unique_ptr<Device> memory;  // of `packed`, and released after it
     cuda::PackedPoints packed;
   };
   using Handle = GeometryHandle<CudaOn>;
@@ -135,7 +135,7 @@ struct CudaOn {
   }
 };
 
-// Memory of a device that looks like an array: for callers whose library cannot be handed a pointer.
+// Device memory with a __cuda_array_interface__, for libraries that import arrays but no pointers (JAX).
 template <class Place>
 void bind_array(py::module_& module) {
   using Where = typename Place::Where;
@@ -145,17 +145,19 @@ void bind_array(py::module_& module) {
     Matrix view;
   };
   py::class_<Array>(module, "Array")
-      .def(py::init([](index rows, index cols, bool f64, const Where& where) {
-             typename Place::Session session(where);
-             auto a = std::make_unique<Array>();
-             a->owner.memory = Place::lasting(where);
-             const index item = f64 ? 8 : 4;
-             a->data = Buffer<char>(rows * cols * item, a->owner.memory->memory());
-             a->view = {a->data.data(), f64 ? DType::f64 : DType::f32, rows, cols, cols};
-             session.finish();
-             return a;
-           }),
-           py::arg("rows"), py::arg("cols"), py::arg("f64"), py::arg("where"))
+      .def(
+          py::init([](index rows, index cols, bool f64, const Where& where) {
+            typename Place::Session session(where);
+            auto a = std::make_unique<Array>();
+            a->owner.memory = Place::lasting(where);
+            const index item = f64 ? 8 : 4;
+            a->data = Buffer<char>(rows * cols * item, a->owner.memory->memory());
+            a->view = {
+                .data = a->data.data(), .dtype = f64 ? DType::f64 : DType::f32, .rows = rows, .cols = cols, .ld = cols};
+            session.finish();
+            return a;
+          }),
+          py::arg("rows"), py::arg("cols"), py::arg("f64"), py::arg("where"))
       .def_property_readonly("__cuda_array_interface__",
                              [](const Array& a) {
                                py::dict d;
@@ -245,7 +247,7 @@ double pass_seconds(const GeometryHandle<Place>& h, double reg, bool f64, double
   kept.threshold = threshold;
   const auto run = [&] { threshold > 0 ? be.pass(h.view, pass, kept) : be.pass(h.view, pass); };
   return released([&] {
-    run();  // from unknown potentials, rows are done twice
+    run();  // untimed: rows whose phi is unknown are computed twice
     double best = INFINITY;
     for (int k = 0; k < repeat; ++k) best = std::min(best, session.gpu.seconds(run));
     return best;
@@ -273,7 +275,7 @@ void bind_cuda(py::module_& module) {
   module.def("entries", entries<Place>, py::arg("plan"), py::arg("threshold"), py::arg("where"));
   module.def("pass_seconds", pass_seconds<Place>, py::arg("geometry"), py::arg("reg"), py::arg("f64"),
              py::arg("threshold"), py::arg("repeat"), py::arg("where"));
-  // Waits until all that was asked of a stream is done.
+  // Waits until all work of a stream is done.
   module.def(
       "wait",
       [](const typename Place::Where& where) {
@@ -281,7 +283,7 @@ void bind_cuda(py::module_& module) {
         released([&] { session.finish(); });
       },
       py::arg("where"));
-  // Bytes free and in all.
+  // (free, total) in bytes.
   module.def(
       "memory",
       [](const typename Place::Where& where) {
