@@ -81,8 +81,12 @@ class _Static:
         return isinstance(other, _Static) and self.key == other.key
 
 
-def _gap(reg: float, x: Any, y: Any, **options: Any) -> Any:
-    return monge.monge_gap(x, y, reg=reg if reg > 0 else None, **options)
+def _gap(reg: float, x: Any, Tx: Any, **options: Any) -> Any:
+    return monge.monge_gap(x, Tx, reg=reg, **options)
+
+
+def _gap_at_default_reg(_reg: float, x: Any, Tx: Any, **options: Any) -> Any:
+    return monge.monge_gap(x, Tx, **options)
 
 
 def _divergence(reg: float, *inputs: Any, **options: Any) -> Any:
@@ -94,6 +98,8 @@ def _clouds(reg: float, *inputs: Any, **options: Any) -> Any:
 
 
 class _Solved:
+    """A result of `sinkhorn` with its gradients by the names that `_layer` reads."""
+
     def __init__(self, r: Any) -> None:
         self.value, self.gradient_a, self.gradient_b = r.value, r.f, r.g
         self._result = r
@@ -124,8 +130,9 @@ def monge_gap(x: Any, Tx: Any, *, reg: Any = None, **options: Any) -> Any:
     (50, 2)
     """
     x, Tx = _floats(x, Tx)
+    call = _gap_at_default_reg if reg is None else _gap
     reg = jnp.asarray(0.0 if reg is None else reg)
-    return _layer(_Static(_gap, options), ("gradient_x", "gradient"), reg, x, Tx)
+    return _layer(_Static(call, options), ("gradient_x", "gradient"), reg, x, Tx)
 
 
 def sinkhorn_divergence(

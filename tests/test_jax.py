@@ -109,6 +109,13 @@ def test_errors_name_the_argument():
         layers.monge_gap(x, y, reg=0.3, cost="minkowski").block_until_ready()
 
 
+@pytest.mark.parametrize("reg", [0.0, -1.0, float("nan")])
+def test_a_wrong_reg_is_not_the_default_one(reg):
+    x, y, _, _ = arrays(8, 8)
+    with pytest.raises(Exception, match="reg must be a finite real number > 0"):
+        layers.monge_gap(x, y, reg=reg).block_until_ready()
+
+
 def test_docstrings():
     import doctest
 
