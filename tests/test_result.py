@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from problems import entropic_value, marginal_error, random_problem
+from problems import COSTS, clouds, entropic_value, marginal_error, random_problem, spec
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
@@ -499,3 +499,13 @@ def test_plot(geometry, tmp_path):
     assert figure.axes
     figure.savefig(tmp_path / "plan.png")
     assert np.asarray(Image.open(tmp_path / "plan.png")).std() > 1
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_every_cost_can_be_plotted(cost, d):
+    pytest.importorskip("matplotlib")
+    x, y = clouds(12, 15, d, seed=3)
+    cloud = otf.PointCloud(x, y, **spec(cost))
+    assert otf.sinkhorn(None, None, cloud, 1.0).plot().axes
+    assert otf.quadratic(None, None, cloud, 1.0).plot().axes

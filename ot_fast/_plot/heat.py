@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from .._geometry import PointCloud
+from .._geometry import PointCloud, points_of
 from .style import matrix_axes, note
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def draw_heat(axes: Axes, result: OTResult) -> None:
     heat, ordered = _block_means(result)
     ramp = ["#ffffff", "#cfe0f1", "#7fb0d9", "#2f77b5", "#12305a"]
     colours = LinearSegmentedColormap.from_list("ot_fast", ramp)
-    # A plan is nearly sparse: the root keeps the small entries in sight beside the large ones,
-    # and a few cells of the darkest shade keep one outlier from bleaching the rest.
+    # The shade is the square root of an entry, so that small ones can be seen, relative to the
+    # 99.9 % quantile, so that a single large one does not make all others pale.
     peak = float(np.quantile(heat, 0.999)) or float(heat.max())
     shade = np.sqrt(np.minimum(heat / peak, 1.0)) if peak > 0 else heat
     n, m = (int(s) for s in result.geometry.shape)
@@ -74,7 +74,8 @@ def _plan_rows(result: OTResult, rows: Array) -> Array:
     """Compute some rows of the plan from the potentials."""
     geometry = result.geometry
     if isinstance(geometry, PointCloud):
-        cost = PointCloud(geometry.x[rows], geometry.y, cost=geometry.cost).to_dense()
+        points = points_of((geometry.x[rows], geometry.y), ("x", "y"))
+        cost = PointCloud.of(*points, geometry.ground_cost).to_dense()
     else:
         cost = geometry.C[rows]
     f, g = (np.asarray(p, dtype=np.float64) for p in result.potentials)
