@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import Status
 from .._problem import History, Problem
-from .sparsify import Kept
+
+if TYPE_CHECKING:
+    from .sparsify import Kept
 
 Vector = NDArray[np.float64]
 
@@ -40,7 +42,7 @@ def describe(text: str, tol: float, status: Status, advice: str = "") -> str:
 
 @dataclass(frozen=True)
 class Solve:
-    """How a solve went: what a solver says besides the potentials and the plan."""
+    """How a solve ended: what a solver returns besides the potentials and the plan."""
 
     method: str
     tol: float
@@ -51,7 +53,7 @@ class Solve:
 
     @classmethod
     def of(cls, method: str, tol: float, outcome: Any) -> Solve:
-        """Of what a solver of the core returned."""
+        """From what a solver of the core returned."""
         return cls(method, tol, outcome.status, outcome.n_iter, outcome.history, outcome.message)
 
 
@@ -158,11 +160,13 @@ class Result:
         >>> r.sparsify(top_k=2).nnz
         100
         """
+        from .sparsify import Kept  # imports SciPy
+
         P = self._sparsified(Kept.read(threshold=threshold, top_k=top_k, mass=mass))
         return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)
 
     def _sparsified(self, kept: Kept) -> Any:
-        """On the host."""
+        """`sparsify`, on the host."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ for people

@@ -13,10 +13,11 @@ from .._arrays import Cuda, on_device, to_numpy
 from . import certificate
 from .base import Result, Solve
 from .plan import Plan
-from .sparsify import Kept, of_plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from .sparsify import Kept
 
 TINY = float(np.finfo(float).tiny)  # of the mass: the largest entry alone
 
@@ -124,6 +125,8 @@ class OTResult(Result):
         return self.sparsify(mass=max(1 - self.tol, TINY))
 
     def _sparsified(self, kept: Kept) -> Any:
+        from .sparsify import of_plan
+
         return of_plan(self._plan, kept)
 
     def plan_vjp(self, G: Any, tol: float = 1e-10) -> tuple[Any, Any, Any]:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from .. import _validate
@@ -15,10 +14,12 @@ from .._geometry import Geometry
 from .._problem import Problem
 from .base import Result, Solve
 from .plan import linear_operator
-from .sparsify import Kept, of_entries
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
     from matplotlib.figure import Figure
+
+    from .sparsify import Kept
 
 Vector = NDArray[np.float64]
 PAIRS = 1 << 20  # costs of pairs computed together
@@ -45,7 +46,7 @@ class SparsePlan:
 
     @classmethod
     def of(cls, problem: Problem, lines: Any, by_rows: bool) -> SparsePlan:
-        """Of the core's lines (`by_rows` says whether they are its rows), of mass 1."""
+        """From lines of the core, of mass 1; `by_rows` says whether they are its rows."""
         begin, index, value = lines
         value = (value * problem.mass).astype(problem.plan_dtype)
         return cls(problem, begin, index, value, by_rows != problem.transposed)
@@ -58,6 +59,8 @@ class SparsePlan:
 
     @cached_property
     def csr(self) -> sp.csr_array:
+        import scipy.sparse as sp
+
         entries, shape = (self.value, self.index, self.begin), self.problem.geometry.shape
         if self.lines_are_rows:
             return sp.csr_array(entries, shape=shape)
@@ -148,6 +151,8 @@ class SparseResult(Result):
         )
 
     def _sparsified(self, kept: Kept) -> Any:
+        from .sparsify import of_entries
+
         return of_entries(self._entries.csr, kept)
 
     def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -32,7 +32,7 @@ class Kept:
 
     @classmethod
     def read(cls, **rules: Any) -> Kept:
-        """Of the caller's arguments, of which exactly one is given."""
+        """From the caller's arguments, of which exactly one is given."""
         given = {name: value for name, value in rules.items() if value is not None}
         if len(given) != 1:
             names = ", ".join(rules)
@@ -49,7 +49,7 @@ class Kept:
 
 
 def of_entries(P: sp.csr_array, kept: Kept) -> sp.csr_array:
-    """Of the entries of a CSR matrix."""
+    """The entries of a CSR matrix that are kept."""
     value = P.data
     row = np.repeat(np.arange(P.shape[0]), np.diff(P.indptr))
     if kept.rule == "top_k":
@@ -78,7 +78,7 @@ def _heaviest(value: NDArray[Any], mass: float) -> NDArray[np.bool_]:
 
 
 def of_plan(plan: Plan, kept: Kept) -> sp.csr_array:
-    """Of an entropic plan, as the caller sees it."""
+    """The entries of an entropic plan that are kept, in the caller's orientation."""
     p = plan.problem
     if kept.rule == "top_k":  # of the caller's rows
         largest = _largest_of_columns if p.transposed else _largest_of_rows
