@@ -24,12 +24,12 @@ Vector = NDArray[np.float64]
 
 TOL = 1e-6
 MAX_ITER = 100_000  # passes over the costs of a term
-LEAST_REG = 1e-12  # of the largest cost: below, float64 does not resolve f + g - C
+LEAST_RELATIVE_REG = 1e-12  # reg / largest cost: below, float64 does not resolve f + g - C
 FARTHEST = 1e150  # of coordinates: float64 holds the squares of this and of its inverse
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
 FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
 STORED_COST = 1 << 21  # entries up to which costs of many dimensions are stored (16 MiB)
-FEW_DIGITS = 1e-4  # tol from which on Sinkhorn ends before Newton or a kernel has paid
+FEW_DIGITS = 1e-4  # tol from which Sinkhorn converges before Newton or a kernel pays off
 
 
 # ---- what a loss is given ----------------------------------------------------------------------
@@ -171,9 +171,9 @@ def solve_term(
 ) -> Term:
     """A term, started from potentials in cost units where they are known."""
     cloud = _cloud(p)
-    if p.core_reg < LEAST_REG * cloud.range:
+    if p.core_reg < LEAST_RELATIVE_REG * cloud.range:
         raise ValueError(
-            f"reg must be at least {LEAST_REG:g} of the largest cost, which is up to "
+            f"reg must be at least {LEAST_RELATIVE_REG:g} of the largest cost, which is up to "
             f"{p.value(cloud.range):g}; reg = {p.reg:g}. Raise reg or rescale the points"
         )
     n, m = p.shape

@@ -1,4 +1,4 @@
-"""What solvers are told besides the problem: options of all of them, and those of one method."""
+"""Options of solvers: those that all of them take, and those of one method."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ class Options:
 
     @property
     def thread_count(self) -> int:
-        """0 is the default."""
+        """`threads`, with 0 for the default."""
         return int(self.threads or 0)
 
     def tolerance(self, problem: Problem) -> float:
-        """`tol`, or what the precision of the costs allows."""
+        """`tol`; by default 1e-6 for float32 costs and 1e-9 for all others."""
         return float(self.tol) if self.tol is not None else 1e-6 if problem.single else 1e-9
 
     def passes(self, default: int) -> int:
         return default if self.max_iter is None else int(self.max_iter)
 
     def limits(self, problem: Problem, max_iter: int) -> Any:
-        """What ends a solve, for the core; `max_iter` is the default number of passes."""
+        """The limits that the core keeps; `max_iter` is the default number of passes."""
         return problem.core.Limits(
             self.tolerance(problem), self.passes(max_iter), float(self.time_limit or 0.0)
         )

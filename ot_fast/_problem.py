@@ -67,7 +67,9 @@ class Problem:
 
     @classmethod
     def balanced(cls, a: Any, b: Any, C: Any, reg: Any, threads: int = 0) -> Problem:
-        """Of a caller's arguments; InfeasibleError for a row or column without a finite cost."""
+        """Check and normalise a problem with fixed marginals; InfeasibleError for a row or column
+        without a finite cost.
+        """
         reg = _validate.real(reg, "reg", positive=True)
         geometry = as_geometry(C)
         _validate.no_threads(threads, "C", geometry.place)
@@ -86,7 +88,7 @@ class Problem:
     def relaxed(
         cls, a: Any, b: Any, cloud: PointCloud, reg: Any, rho: Any, threads: int = 0
     ) -> Problem:
-        """Of a caller's arguments, where rho KL penalises the marginals; masses may differ."""
+        """The same where rho KL penalises the marginals; masses may differ."""
         reg = _validate.real(reg, "reg", positive=True)
         rho = _validate.real(rho, "unbalanced", positive=True)
         _validate.no_threads(threads, "C", cloud.place)
@@ -106,15 +108,15 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of the core's costs."""
+        """The shape of the core's costs."""
         return len(self.a), len(self.b)
 
     def orient(self, u: Any, v: Any) -> tuple[Any, Any]:
-        """What belongs to (rows, columns) of the core, by those of the caller; and back."""
+        """(rows, columns) of the core from those of the caller, or the caller's from the core's."""
         return (v, u) if self.transposed else (u, v)
 
     def orient_matrix(self, P: Any) -> Any:
-        """A matrix of the core as the caller sees it, and back."""
+        """The same for a matrix."""
         return P.T if self.transposed else P
 
     # ------------------------------------------------------------------ precision
@@ -126,12 +128,12 @@ class Problem:
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
-        """Of potentials."""
+        """The dtype of potentials."""
         return np.float32 if self.single else np.float64
 
     @property
     def plan_dtype(self) -> type[np.floating[Any]]:
-        """float32 for float32 costs, where that holds entries of plans of this mass."""
+        """float32 for float32 costs, unless entries of a plan of this mass leave its range."""
         return np.float32 if self.single and 1e-18 < self.mass < 1e30 else np.float64
 
     # ------------------------------------------------------------------ units
@@ -158,7 +160,7 @@ class Problem:
 
     @property
     def quadratic_reg(self) -> float:
-        """Of reg/2 |P|^2, which at unit mass is M times larger relative to <C,P>."""
+        """reg of reg/2 |P|^2, which at unit mass is M times larger relative to <C,P>."""
         return min(self.core_reg * self.mass, LARGEST_REG)
 
     def values(self, v: Any, mass: float = 1.0) -> Any:
@@ -176,7 +178,7 @@ class Problem:
         return M * (M - 1 - math.log(M)) if M != 1 else 0.0
 
     def potentials(self, f: Vector, g: Vector) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The caller's potentials of the core's f and g, in the dtype of the costs."""
+        """The caller's potentials from the core's f and g, in the dtype of the costs."""
         f = f + self.shift
         with np.errstate(over="ignore"):
             f, g = (np.ldexp(v, self.exponent).astype(self.dtype) for v in (f, g))
@@ -195,7 +197,7 @@ class Problem:
         return self.core_reg * (phi - math.log(self.mass)), self.core_reg * psi
 
     def initial(self, init: Any) -> tuple[Vector | None, Vector | None]:
-        """The core's f and g of an `init`: of a result, or of a pair, which may lack one."""
+        """The core's f and g from `init`: a result, or a pair of which one may be None."""
         if init is None:
             return None, None
         place: Place = self.geometry.place
@@ -207,7 +209,8 @@ class Problem:
             f, g = given
         except (TypeError, ValueError):
             raise TypeError(
-                f"init must be a result of ot_fast or a pair (f, g); got {type(init).__name__}"
+                f"init must be a result with two potentials or a pair (f, g); "
+                f"got {type(init).__name__}"
             ) from None
         f, g = (
             None if v is None else _validate.potential(v, name, size, place)
@@ -251,7 +254,7 @@ class Problem:
         return self.geometry.place.where(self.threads)
 
     def core_problem(self, reg: float, handle: Any = None) -> Any:
-        """For a solver; `handle` may hold the same costs in another form."""
+        """What a solver of the core takes; `handle` may hold the same costs in another form."""
         g = self.geometry
         return self.core.Problem(handle or g.handle, self.a, self.b, reg, g.scale)
 

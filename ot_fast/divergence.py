@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +21,7 @@ from ._losses import (
     solve_terms,
     total,
 )
+from ._options import Callback
 from ._problem import Problem
 from ._warm import start_of
 
@@ -129,7 +129,7 @@ def sinkhorn_divergence(
     tol: float | None = None,
     max_iter: int | None = None,
     init: Any = None,
-    callback: Callable[[dict[str, Any]], Any] | None = None,
+    callback: Callback | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
     on_fail: str = "warn",
@@ -163,9 +163,11 @@ def sinkhorn_divergence(
         Potentials to start from, in cost units.
     callback : callable, optional
         As in :func:`sinkhorn`; its dict also holds the ``term``: ``"xy"``, ``"xx"`` or ``"yy"``.
+    threads : int, optional
+        As in :func:`sinkhorn`.
     time_limit : float, optional
         Seconds for the three terms together, checked after every pass.
-    threads, on_fail
+    on_fail : {"warn", "raise", "ignore"}
         As in :func:`sinkhorn`.
 
     Returns

@@ -64,7 +64,7 @@ def sinkhorn(
     tol : float, optional
         On ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``. Default 1e-9, or 1e-6 for float32 costs.
     max_iter : int, optional
-        Passes over C or over the stored kernel, 100 000 by default.
+        Passes over C or over the stored kernel, 100 000 by default; 0 evaluates `init`.
     init : result or tuple (f, g), optional
         Potentials to start from, in cost units, from any solver; one of the two may be None.
         Without it reg is lowered step by step from a large value; from an OTResult of larger reg it
@@ -134,7 +134,7 @@ def sinkhorn(
 
 
 def _method(method: Any) -> Method:
-    """Checked; a method that has options as its options."""
+    """The method, checked; "scaling" and "sns" become their default options."""
     if isinstance(method, Scaling | SNS):
         return method
     if not isinstance(method, str):
@@ -166,7 +166,7 @@ def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
 
 
 def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
-    """phi (NaN where unknown), psi, and the reg from which to come down (0: nothing is known)."""
+    """phi (NaN where unknown), psi, and the reg of the start (0: there is none)."""
     phi, psi, reg = np.full(len(p.a), np.nan), np.zeros(len(p.b)), p.core_reg
     f, g = p.initial(init)
     if isinstance(init, OTResult):
@@ -203,7 +203,7 @@ def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> Solve
 
 
 def _evaluate(p: Problem, method: Method, options: Options, phi: Vector, psi: Vector) -> Solve:
-    """No pass allowed: the plan of the start; with exact rows where it is none."""
+    """max_iter = 0: the plan of the start, with exact rows where that is no plan."""
     if np.isnan(phi).any() or not Plan(p, phi, psi).marginals()[0].sum() < LARGEST_MASS:
         phi[:] = p.softmin(psi)
     name = _name(method, newton=True)
@@ -249,7 +249,7 @@ def _kernel(p: Problem, method: Method) -> str | None:
 
 
 def _name(method: Method, *, newton: bool, kernel: str | None = None) -> str:
-    """What `result.method` says; "auto" is what it came to."""
+    """`result.method`: for "auto", the method that solved the problem."""
     if not isinstance(method, str):
         return method.name
     if method != "auto":
@@ -316,7 +316,7 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
         A solve on a :class:`PointCloud`.
     x_new : array_like, shape (k, d)
     values : array_like, shape (m,) or (m, p), optional
-        What to average; the target points by default.
+        Values v_j to average; the target points by default.
 
     Returns
     -------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +22,7 @@ from ._losses import (
     solve_terms,
     total,
 )
+from ._options import Callback
 from ._warm import start_of
 
 
@@ -120,7 +120,7 @@ def monge_gap(
     tol: float | None = None,
     max_iter: int | None = None,
     init: Any = None,
-    callback: Callable[[dict[str, Any]], Any] | None = None,
+    callback: Callback | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
     on_fail: str = "warn",
@@ -154,9 +154,11 @@ def monge_gap(
     callback : callable, optional
         As in :func:`sinkhorn`; its dict also holds the ``term``: ``"gap"``, and with `debias` also
         ``"gap Tx"`` and ``"gap x"``.
+    threads : int, optional
+        As in :func:`sinkhorn`.
     time_limit : float, optional
         Seconds for all terms together, checked after every pass.
-    threads, on_fail
+    on_fail : {"warn", "raise", "ignore"}
         As in :func:`sinkhorn`.
 
     Returns

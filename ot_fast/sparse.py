@@ -58,7 +58,7 @@ def quadratic(
         end the solve and propagate.
     threads : int, optional
         Default: ``OT_FAST_NUM_THREADS``, ``OMP_NUM_THREADS``, then all that this process may use.
-        Results do not depend on it, to the last bit. Not for CUDA costs, which take the default.
+        Results do not depend on it, to the last bit. Not for CUDA arrays.
     time_limit : float, optional
         Seconds > 0, checked between Newton steps.
     on_fail : {"warn", "raise", "ignore"}
@@ -149,8 +149,8 @@ def sparsity_constrained(
         0 bounds the columns of the plan, 1 its rows.
     formulation : {"semi_dual", "dual"}
         Where the dual is evaluated in the end. ``"semi_dual"``: the potentials of the bounded side
-        maximise it for those of the other, which gives the larger bound. ``"dual"``: both as the
-        solver has them. The two have the same maximum and the same plan.
+        maximise it for those of the other, which gives the larger bound. ``"dual"``: at the
+        potentials of the solver. The two have the same maximum and the same plan.
     tol, max_iter, init, callback, threads, time_limit, on_fail
         As in :func:`quadratic`.
 
@@ -222,7 +222,7 @@ def _check_cardinality(lines: Vector, others: Vector, k: int, axis: int) -> None
     """InfeasibleError where it can be proved that k entries a line are too few.
 
     t lines touch at most k t of the others, so that the t heaviest must weigh no more than the k t
-    heaviest others. With k = 1 a line lies in one other: none may be lighter than all lines.
+    heaviest others. With k = 1 a line touches one other: no other may be lighter than all lines.
     """
     line, other = (("column", "row"), ("row", "column"))[axis]
     b, a = (v[v > 0] for v in (lines, others))
@@ -283,7 +283,7 @@ def _solve(
 
 
 def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
-    """The core's f and g, and whether they are a start; one that is missing is a c-transform."""
+    """The core's f and g, one of which may be a c-transform, and whether `init` gave them."""
     f, g = p.initial(init)
     if g is not None:
         return _finite(p.c_transform(g)[0]) if f is None else f, g, True

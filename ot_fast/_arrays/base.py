@@ -37,7 +37,7 @@ class Place:
         return contextlib.nullcontext()
 
     def plain(self, array: Any, dtype: Any, *, copy: bool = False) -> Any:
-        """The array in this dtype and without gradients, in the same layout, and written."""
+        """The array in this dtype, without gradients, in the same layout, after pending writes."""
         raise NotImplementedError
 
     def contiguous(self, array: Any) -> Any:
@@ -114,7 +114,7 @@ class Cuda(Place):
         return None
 
     def cast(self, array: Any, dtype: Any, copy: bool) -> Any:
-        """As `plain`, of an array that is written."""
+        """As `plain`, of an array without pending writes."""
         raise NotImplementedError
 
     def plain(self, array: Any, dtype: Any, *, copy: bool = False) -> Any:

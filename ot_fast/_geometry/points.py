@@ -30,7 +30,7 @@ class Points:
 
     @classmethod
     def copied(cls, array: Any, dtype: Any, place: Place, name: str) -> Points:
-        """Of what `_validate.points` gave."""
+        """A copy of points that `_validate.points` has checked."""
         with place.active():
             own = place.contiguous(place.plain(array, dtype, copy=True))
             box = place.box(own)
@@ -84,8 +84,8 @@ class PointCloud(BaseGeometry):
     ----------
     x : array_like, shape (n, d) or (n,)
     y : array_like, shape (m, d) or (m,)
-        Points. float32 is kept where both are; all else becomes float64. CUDA arrays are copied on
-        their device, and the problem is solved there.
+        Points. Two clouds of float16 or float32 are computed in float32, all else in float64. CUDA
+        arrays are copied on their device, and the problem is solved there.
     cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}
         As in :func:`scipy.spatial.distance.cdist`; ``"power"`` is ``|x - y|^p``, the Euclidean
         norm to the power `p`. From d = 8 on, squared distances are expanded as
@@ -129,7 +129,7 @@ class PointCloud(BaseGeometry):
 
     @classmethod
     def of(cls, x: Points, y: Points, ground_cost: Cost) -> PointCloud:
-        """Of validated points of one dtype, which are not copied here."""
+        """The costs between checked points of one dtype, without a copy."""
         cloud = cls.__new__(cls)
         cloud._load(x, y, ground_cost)
         return cloud
