@@ -1,4 +1,4 @@
-// The CUDA module on the emulated device, for the tests of what Python makes of it.
+// The CUDA module on the emulated device: the Python tests of CUDA arrays run without a GPU.
 #include "bindings/on_cuda.hpp"
 #include "emulator.hpp"
 #include "entropic/solvers-inl.hpp"

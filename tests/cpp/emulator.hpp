@@ -145,7 +145,7 @@ class Emulator : public Memory {
   }
   void sort_descending(index n, double* v) { std::sort(v, v + n, std::greater<>()); }
 
-  // Full of NaN: what is read before it is written shows.
+  // Filled with NaN: a read before the first write changes results.
   void* allocate(std::size_t bytes) override {
     void* data = allocator_.allocate ? allocator_.allocate(bytes) : std::malloc(bytes);
     if (!data) throw cuda::OutOfMemory(bytes, 0);
@@ -162,14 +162,14 @@ class Emulator : public Memory {
   Buffer<char> staging_;
 };
 
-// As the tests make a backend: from a number of threads.
+// With the constructor that the typed suite calls: a number of threads, here ignored.
 struct EmulatedBackend : Emulator, cuda::BackendOn<Emulator> {
   explicit EmulatedBackend(int = 1) : cuda::BackendOn<Emulator>(static_cast<Emulator&>(*this)) {}
 };
 
 static_assert(SparseBackend<EmulatedBackend>);
 
-// Its memory is open to kernels and copies only: a solver that reads or writes it on the host ends there.
+// Only kernels and copies may access its memory: a solver that reads or writes it on the host is ended by a SIGSEGV.
 class GuardedEmulator : public Emulator {
  public:
   using Emulator::Emulator;

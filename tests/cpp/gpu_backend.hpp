@@ -1,5 +1,5 @@
-// The CUDA backend as the typed suite makes one, and memory that both it and the host can reach. Runs
-// under CUDA_LAUNCH_BLOCKING=1: what a kernel wrote is there when the call returns.
+// The CUDA backend with the constructor that the typed suite calls, and managed memory, which the host can read. Runs
+// under CUDA_LAUNCH_BLOCKING=1: a kernel has ended when its call returns.
 #pragma once
 #include <cuda_runtime.h>
 

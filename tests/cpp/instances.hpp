@@ -1,4 +1,4 @@
-// Problems at the sizes where kernels go wrong, and the geometry of each as a backend wants it.
+// Problems at the sizes around which kernels change their loops, with the geometry of each in a backend's layout.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -65,13 +65,17 @@ inline std::vector<Spec> dense_specs() {
   return all;
 }
 
+inline Spec cloud(index n, index m, Cost cost, index d) {
+  return {.n = n, .m = m, .kind = Kind::points, .cost = cost, .d = d};
+}
+
 inline std::vector<Spec> point_specs() {
   std::vector<Spec> all;
   for (const Cost cost : {Cost::sqeuclidean, Cost::euclidean, Cost::cityblock, Cost::cosine, Cost::power})
     for (const index d : {1, 2, 3, 5, 8, 17}) {
-      for (const index m : {1, 23, 24, 25, 47, 48, 49, 481}) all.push_back({5, m, Kind::points, cost, d});
-      all.push_back({67, 49, Kind::points, cost, d});
-      all.push_back({3, 1025, Kind::points, cost, d});
+      for (const index m : {1, 23, 24, 25, 47, 48, 49, 481}) all.push_back(cloud(5, m, cost, d));
+      all.push_back(cloud(67, 49, cost, d));
+      all.push_back(cloud(3, 1025, cost, d));
     }
   return all;
 }
@@ -84,7 +88,7 @@ inline std::vector<Spec> all_specs() {
   for (const index m : {8193, 20000, 65536, 70001}) {
     all.push_back({.n = 3, .m = m, .pad = 1});
     all.push_back({.n = 35, .m = m, .hostile = true});
-    for (const index d : {2, 9}) all.push_back({5, m, Kind::points, Cost::sqeuclidean, d});
+    for (const index d : {2, 9}) all.push_back(cloud(5, m, Cost::sqeuclidean, d));
   }
 #endif
   return all;
@@ -100,8 +104,8 @@ Values<T> panels(const Values<T>& y, index m, index d) {
   return out;
 }
 
-// Vectors have no room beyond their size, and the columns between m and the row stride are NaN:
-// reading either shows.
+// Vectors have no room beyond their size, and the columns between m and the row stride are NaN: a read of either fails
+// the test or the sanitiser.
 template <class T>
 class Instance {
  public:
@@ -138,7 +142,7 @@ class Instance {
   }
   Instance(const Instance&) = delete;
 
-  // The one place that knows how a backend wants its points.
+  // The geometry in the layout of backend B.
   template <class B>
   const Geometry& on() const {
     if constexpr (std::is_same_v<B, ReferenceBackend>) return plain_;
@@ -157,7 +161,7 @@ class Instance {
     return p;
   }
 
-  // What rounding alone may do to an entry of the plan: that of its exponent, and of its exponential.
+  // Relative rounding error of an entry of the plan: of its exponential, and of its exponent.
   double tolerance(Precision precision) const {
     const double entry = precision == Precision::f32 ? 1e-5 : 1e-13;
     const double rounding = sizeof(T) == 4 && spec.kind == Kind::points ? 0x1p-23 : 0x1p-52;

@@ -1,4 +1,4 @@
-// The seam by its definition: plain loops, long double sums. Slow, and right by inspection.
+// The operations of a backend by their definitions: plain loops and long double sums.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -147,7 +147,7 @@ class ReferenceBackend {
     }
   }
 
-  // By bisection: x such that the line sums to b_j, and inside it theta.
+  // By nested bisections: beta_j such that the line sums to b_j, and for each beta_j theta_j.
   void lines(const LineView& L, double* out) {
     std::fill(out, out + L.others, 0.0);
     for (index j = 0; j < L.lines; ++j) {
@@ -188,7 +188,7 @@ class ReferenceBackend {
     };
     const Real goal = S.left * norm(r);
     for (int round = 0; round < 3000 && norm(r) > goal; ++round) {
-      const auto y = curved(S, p);
+      const auto y = apply(S, p);
       const Real rr = dot(r, r), length = rr / dot(p, y);
       for (std::size_t i = 0; i < size; ++i) {
         x[i] += length * p[i];
@@ -280,7 +280,8 @@ class ReferenceBackend {
   }
 
  private:
-  static std::vector<Real> curved(const LineSystem& S, std::vector<Real> x) {
+  // H x
+  static std::vector<Real> apply(const LineSystem& S, std::vector<Real> x) {
     std::vector<Real> y(x.size()), q(static_cast<std::size_t>(16 * S.line_slices + 8));
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = S.diagonal[i] * x[i];
     x.resize(x.size() + 8);

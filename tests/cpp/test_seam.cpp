@@ -34,7 +34,7 @@ Instances<T> instances(const std::vector<Spec>& specs) {
   return all;
 }
 
-// f(backend, reference, instance) for every instance: one backend serves them all, as it may.
+// f(backend, reference, instance) for every instance, with one backend: storage is reused between problems.
 template <class Type, class F>
 void everywhere(const Instances<typename Type::Real>& all, F f) {
   typename Type::Tested be(2);
@@ -190,7 +190,7 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
               val.push_back(kept.val[k++]);
               val_want.push_back(entry);
             }
-            // Entries at the threshold may go either way.
+            // At the threshold rounding decides.
             if (a > 0 && std::fabs(entry - cut) > 2 * tol * cut) misplaced += in != (entry > cut);
           }
           misplaced += k != kept.end[i];
@@ -213,7 +213,7 @@ TEST_CASE_TEMPLATE("candidates", Type, OT_TESTED) {
       CAPTURE(margin);
       Candidates got, want;
       be.candidates(geometry<Type>(p), f.data(), g.data(), margin, p.n * p.m, got);
-      ref.candidates(plain(p), f.data(), g.data(), kInf, p.n * p.m, want);  // all that is allowed
+      ref.candidates(plain(p), f.data(), g.data(), kInf, p.n * p.m, want);  // all allowed pairs
       CHECK_FALSE(got.overflow);
       index misplaced = 0, k = 0;
       Vector cost, cost_want;
@@ -227,7 +227,8 @@ TEST_CASE_TEMPLATE("candidates", Type, OT_TESTED) {
             cost.push_back(got.cost[k++]);
             cost_want.push_back(want.cost[e]);
           }
-          if (std::isinf(margin) || std::fabs(s + margin) > 2 * tol) misplaced += in != (s > -margin);  // else either
+          if (std::isinf(margin) || std::fabs(s + margin) > 2 * tol)
+            misplaced += in != (s > -margin);  // at the margin rounding decides
         }
         misplaced += k != got.begin[i + 1];
       }
@@ -296,7 +297,7 @@ TEST_CASE_TEMPLATE("lines of sparse plans", Type, OT_TESTED_ONCE) {
         std::vector<std::int32_t> positive(z.size()), positive_same = positive, positive_want = positive;
         std::vector<index> first(b.size()), near = first, end = near, ignored_first = near, ignored_near = near,
                                             ignored_end = near;
-        for (int round = 0; round < 3; ++round) {  // cold, from near by, and from the answer
+        for (int round = 0; round < 3; ++round) {  // beta and theta from 0, from a near solution, from the solution
           if (round < 2)
             for (double& v : alpha) v += (round == 0 ? 0.5 : 1e-3) * uniform(random);
           LineView view{.lines = lines,
@@ -469,7 +470,7 @@ TEST_CASE_TEMPLATE("an approximate factor of the kept entries: exact on trees, a
   const auto solve = [](auto& be, index n, index m, const Vector& y, Vector& out) {
     auto there = be.template buffer<double>(m);
     be.kept_solve(n, m, y.data(), there.data());
-    be.read(m, there.data(), out.data());  // waits
+    be.read(m, there.data(), out.data());  // waits for the backend
   };
   {
     typename Type::Tested be(2);
@@ -481,7 +482,7 @@ TEST_CASE_TEMPLATE("an approximate factor of the kept entries: exact on trees, a
     solve(be, 300, 301, y, z);
     check_close(z, x, 1e-8);
   }
-  typename Type::Tested be(2);  // of entries of its own
+  typename Type::Tested be(2);  // a new backend, which has no factor yet
   const Graph graph(500, 400, 6, 1e-9, rng);
   const auto dot = [](const Vector& x, const Vector& y) {
     return std::inner_product(x.begin(), x.end(), y.begin(), 0.0);
@@ -513,9 +514,9 @@ TEST_CASE_TEMPLATE("an approximate factor of the kept entries: exact on trees, a
 }
 
 #if !defined(OT_TEST_GPU)
-TEST_CASE("a factor on the host is interrupted from there, and the next one is whole") {
-  int looks = 0, last = 10;  // the copies look a few times before
-  Emulator device(0, {}, [&] { return ++looks == last; });
+TEST_CASE("a factor made on the host can be interrupted, and the next one is complete") {
+  int polls = 0, last = 10;  // the copies to the host poll a few times before
+  Emulator device(0, {}, [&] { return ++polls == last; });
   std::mt19937_64 rng(3);
   const Graph graph(500, 400, 6, 1e-9, rng);
   const auto factor = [&](auto& be) {
@@ -523,7 +524,7 @@ TEST_CASE("a factor on the host is interrupted from there, and the next one is w
   };
   cuda::BackendOn<Emulator> be(device), fresh(device);
   CHECK_THROWS_AS(factor(be), Interrupted);
-  CHECK(looks == last);
+  CHECK(polls == last);
   REQUIRE(factor(be));
   REQUIRE(factor(fresh));
   Vector y(400), z(400), want(400);
@@ -540,7 +541,7 @@ TEST_CASE_TEMPLATE("the row sums of a pass survive its repetition", Type, OT_TES
     Pass pass = p.pass(phi.data(), true), expected = p.pass(want.data(), true);
     pass.row = row.data();
     expected.row = row_want.data();
-    Kept kept{.threshold = 1e-12, .limit = p.m};  // more than the storage holds at first
+    Kept kept{.threshold = 1e-12, .limit = p.m};  // more than the first storage holds: the pass is repeated
     be.pass(geometry<Type>(p), pass, kept);
     ref.pass(plain(p), expected);
     check_close(row, row_want, 1e-12);
@@ -555,7 +556,7 @@ TEST_CASE_TEMPLATE("too many entries to keep are reported", Type, OT_TESTED) {
       Kept kept{.threshold = 0, .limit = limit};
       be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
       CHECK(kept.overflow == (limit < p.m));
-      kept.threshold = 0.9;  // and the storage serves the next pass
+      kept.threshold = 0.9;  // the storage can be used by the next pass
       be.pass(geometry<Type>(p), p.pass(phi.data(), true), kept);
       CHECK_FALSE(kept.overflow);
       CHECK(kept.nnz == 0);

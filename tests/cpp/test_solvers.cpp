@@ -64,7 +64,11 @@ SparseSolution run_sparse(index k, B& be, const Problem& p, const QuadraticOptio
   return SparseSolvers<B>::constrained(be, p, {options, k, true}, monitor, at);
 }
 
-// A vector of the backend.
+Problem problem_of(const Instance<double>& p) {
+  return {.geo = p.on<cpu::Backend>(), .a = p.a.data(), .b = p.b.data(), .reg = p.reg, .range = p.range};
+}
+
+// A copy of v in the memory of the backend.
 template <class B>
 Buffer<double> there(B& be, const Vector& v) {
   auto to = be.template buffer<double>(static_cast<index>(v.size()));
@@ -72,11 +76,11 @@ Buffer<double> there(B& be, const Vector& v) {
   return to;
 }
 
-// Counts what is asked of the factor of the plan's graph.
+// Counts the factors of the plan's graph and the solves with them.
 template <class B>
 struct Counting : B {
   using B::B;
-  static constexpr index kFactorPays = 150;  // small problems ask for it, too
+  static constexpr index kFactorPays = 150;  // few enough that small problems make a factor
   bool kept_factor(const Kept& T, index n, index m, const double* rows, const double* columns) {
     ++factors;
     return B::kept_factor(T, n, m, rows, columns);
@@ -99,7 +103,7 @@ Solution solve(Method method, const Instance<T>& p, const Limits& limits, const 
   Solution s{{}, Vector(size(p.n), kNaN), Vector(size(p.m), 0.0)};
   const auto a = there(be, p.a), b = there(be, p.b);
   auto f = there(be, s.f), g = there(be, s.g);
-  const Problem problem{p.template on<B>(), a.data(), b.data(), p.reg, p.range};
+  const Problem problem{.geo = p.template on<B>(), .a = a.data(), .b = b.data(), .reg = p.reg, .range = p.range};
   s.outcome = run(method, be, problem, limits, monitor, {f.data(), g.data()});
   be.read(p.n, f.data(), s.f.data());
   be.read(p.m, g.data(), s.g.data());
@@ -114,13 +118,13 @@ const std::vector<Spec> kProblems{
     {.n = 17, .m = 9, .pad = 2},
     {.n = 63, .m = 65},
     {.n = 30, .m = 20, .reg = 0.02},
-    {1, 1},
-    {1, 8},
-    {7, 1},
-    {40, 49, Kind::points, Cost::sqeuclidean, 2},
-    {20, 25, Kind::points, Cost::sqeuclidean, 17},
-    {25, 24, Kind::points, Cost::euclidean, 3},
-    {25, 24, Kind::points, Cost::cosine, 5},
+    {.n = 1, .m = 1},
+    {.n = 1, .m = 8},
+    {.n = 7, .m = 1},
+    {.n = 40, .m = 49, .kind = Kind::points, .cost = Cost::sqeuclidean, .d = 2},
+    {.n = 20, .m = 25, .kind = Kind::points, .cost = Cost::sqeuclidean, .d = 17},
+    {.n = 25, .m = 24, .kind = Kind::points, .cost = Cost::euclidean, .d = 3},
+    {.n = 25, .m = 24, .kind = Kind::points, .cost = Cost::cosine, .d = 5},
 };
 
 }  // namespace
@@ -144,14 +148,14 @@ TEST_CASE("a solver finds the same potentials on every backend") {
     }
 }
 
-// Memory of the device stays closed to the host (GuardedEmulator), where the factor is made.
+// The host makes the factor, without access to the memory of the device (GuardedEmulator).
 TEST_CASE("at tiny reg Newton factors the plan's graph on every backend") {
   const Instance<double> p({.n = 220, .m = 227, .kind = Kind::points, .d = 2, .reg = 1e-6});
   const auto run_on = [&]<class B>(Counting<B>&& be) {
     Solution s{{}, Vector(size(p.n), kNaN), Vector(size(p.m), 0.0)};
     const auto a = there(be, p.a), b = there(be, p.b);
     auto f = there(be, s.f), g = there(be, s.g);
-    const Problem problem{p.template on<B>(), a.data(), b.data(), p.reg, p.range};
+    const Problem problem{.geo = p.template on<B>(), .a = a.data(), .b = b.data(), .reg = p.reg, .range = p.range};
     s.outcome = run(Method::newton, be, problem, {.tol = 1e-9}, {}, {f.data(), g.data()});
     be.read(p.n, f.data(), s.f.data());
     be.read(p.m, g.data(), s.g.data());
@@ -177,7 +181,7 @@ TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, c
       for (double& v : a) v *= 1.7;  // of another mass than b
       B be(2);
       const double rho = relative * p.reg;
-      const Problem problem{p.template on<B>(), a.data(), p.b.data(), p.reg, p.range};
+      const Problem problem{.geo = p.template on<B>(), .a = a.data(), .b = p.b.data(), .reg = p.reg, .range = p.range};
       Vector phi(size(p.n), kNaN), psi(size(p.m), 0.0), row(size(p.n)), col(size(p.m)), h(size(p.m));
       const SinkhornOptions options{.limits = {.tol = 1e-11}, .marginals = {.rho = rho}};
       const Outcome out = EntropicSolvers<B>::sinkhorn(be, problem, options, {}, {phi.data(), psi.data()});
@@ -199,10 +203,10 @@ TEST_CASE_TEMPLATE("relaxed marginals satisfy their optimality conditions", B, c
     }
 }
 
-TEST_CASE("relaxed marginals are refused where no solver of them is") {
+TEST_CASE("methods for fixed marginals refuse relaxed ones") {
   const Instance<double> p({.n = 5, .m = 4});
   cpu::Backend be(1);
-  const Problem problem{p.on<cpu::Backend>(), p.a.data(), p.b.data(), p.reg, p.range};
+  const Problem problem = problem_of(p);
   const Monitor monitor;
   CHECK_THROWS_AS(Newton<cpu::Backend>(be, problem, {.marginals = {.rho = 1.0}}, monitor), std::invalid_argument);
   CHECK_THROWS_AS(Newton<cpu::Backend>(be, problem, {.marginals = {.symmetric = true}}, monitor),
@@ -224,10 +228,14 @@ template <class B>
 Sparse solve_sparse(const Instance<double>& p, bool by_rows, index k, const Sparse* from = nullptr) {
   B be(2);
   const auto a = there(be, p.a), b = there(be, p.b);
-  Sparse s{
-      {}, 0, 0, Vector(size(p.n * p.m), 0.0), from ? from->f : Vector(size(p.n)), from ? from->g : Vector(size(p.m))};
+  Sparse s{.outcome = {},
+           .value = 0,
+           .dual = 0,
+           .plan = Vector(size(p.n * p.m), 0.0),
+           .f = from ? from->f : Vector(size(p.n)),
+           .g = from ? from->g : Vector(size(p.m))};
   auto f = there(be, s.f), g = there(be, s.g);
-  const Problem problem{p.template on<B>(), a.data(), b.data(), 10 * p.reg, p.range};
+  const Problem problem{.geo = p.template on<B>(), .a = a.data(), .b = b.data(), .reg = 10 * p.reg, .range = p.range};
   const QuadraticOptions options{.limits = {.tol = 1e-10, .max_iter = 1000},
                                  .lines = by_rows ? Lines::rows : Lines::columns,
                                  .warm = from != nullptr};
@@ -256,7 +264,7 @@ TEST_CASE("a sparse plan is the same on every backend") {
       CAPTURE(spec);
       CAPTURE(by_rows);
       Instance<double> p(spec);
-      if (spec.hostile) {  // what no pair allows weighs nothing
+      if (spec.hostile) {  // rows and columns without an allowed pair have no mass
         p.b[0] += std::exchange(p.b[size(p.m - 2)], 0);
         p.a[0] += std::exchange(p.a[1], 0);
       }
@@ -316,11 +324,11 @@ TEST_CASE("a solver stops where it is told to") {
       CAPTURE(k);
       last = 0;
       cpu::Backend be(2);
-      const Problem problem{p.on<cpu::Backend>(), p.a.data(), p.b.data(), p.reg, p.range};
+      const Problem problem = problem_of(p);
       Vector f(size(p.n)), g(size(p.m));
       const Outcome out = run_sparse(k, be, problem, {.limits = limits}, monitor, {f.data(), g.data()});
       CHECK(out.status == Status::max_iter);
-      CHECK(out.n_iter <= most + 3);  // to a plan with the marginals of what was reached
+      CHECK(out.n_iter <= most + 3);  // the last passes find the candidates of the plan returned
       CHECK(last <= out.n_iter);
     }
   }
@@ -332,7 +340,7 @@ namespace {
 template <class Run>
 long allocated(const Instance<double>& p, index most, index& passes, Run&& run) {
   cpu::Backend be(2);
-  const Problem problem{p.on<cpu::Backend>(), p.a.data(), p.b.data(), p.reg, p.range};
+  const Problem problem = problem_of(p);
   Vector rows(size(p.n), kNaN), columns(size(p.m), 0.0);
   const long before = allocations;
   passes = run(be, problem, {.tol = 0, .max_iter = most}, Potentials{rows.data(), columns.data()}).n_iter;
@@ -353,7 +361,7 @@ TEST_CASE("the loop of a solver does not allocate") {
       });
     };
     const long few = count(60);
-    CHECK(passes > 30);  // Newton stops where rounding does not let it gain
+    CHECK(passes > 30);  // at tol = 0 Newton ends where rounding leaves nothing to gain
     const long many = count(600);
     CHECK(passes > 300);
     CHECK(few > 0);

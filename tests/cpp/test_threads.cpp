@@ -1,4 +1,4 @@
-// The thread pool: results that do not depend on it, many callers at once, and life after fork.
+// The thread pool: results that do not depend on the number of threads, many callers at once, use after fork.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 #include "instances.hpp"
 
 #if defined(__SANITIZE_THREAD__)
-inline constexpr bool kThreadSanitizer = true;  // which cannot start threads after fork
+inline constexpr bool kThreadSanitizer = true;  // it cannot start threads after a fork
 #else
 inline constexpr bool kThreadSanitizer = false;
 #endif
@@ -17,7 +17,7 @@ inline constexpr bool kThreadSanitizer = false;
 namespace ot {
 namespace {
 
-// Everything that a backend computes in parts, end to end in one vector.
+// The results of every operation that a backend divides among threads, in one vector.
 template <class T>
 Vector everything(const Instance<T>& p, int threads) {
   cpu::Backend be(threads);
@@ -81,8 +81,8 @@ bool same_bits(const Vector& x, const Vector& y) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("results are the same to the last bit for any number of threads", T, float, double) {
-  for (const Spec& spec : {Spec{.n = 1025, .m = 481, .pad = 1}, Spec{300, 65, Kind::points, Cost::sqeuclidean, 8},
-                           Spec{65, 97, Kind::points, Cost::euclidean, 3}}) {
+  for (const Spec& spec :
+       {Spec{.n = 1025, .m = 481, .pad = 1}, cloud(300, 65, Cost::sqeuclidean, 8), cloud(65, 97, Cost::euclidean, 3)}) {
     CAPTURE(spec);
     const Instance<T> p(spec);
     const Vector want = everything(p, 1);
