@@ -197,7 +197,7 @@ def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> Solve
         "elapsed": 0.0,
     }
     if options.callback is not None:
-        options.callback(record)
+        options.callback(dict(record))
     columns = {key: np.array([value]) for key, value in record.items()}
     return Solve("closed form", options.tolerance(p), Status.CONVERGED, 1, columns)
 

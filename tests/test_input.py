@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from problems import marginal_error, random_problem
 
 import ot_fast as otf
@@ -225,6 +226,8 @@ REJECTED = {
     "callback": ({"callback": 3}, TypeError, r"^callback must be"),
     "init str": ({"init": "warm"}, (TypeError, ValueError), r"^init must be"),
     "C None": ({"C": None}, TypeError, r"^C must be"),
+    "C sparse": ({"C": sp.csr_array(COST)}, TypeError, r"^C must be a real array; got csr_array"),
+    "x cost": ({"x": otf.DenseCost(COST)}, TypeError, r"^x must be a real array; got DenseCost"),
 }
 
 

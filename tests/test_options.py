@@ -68,6 +68,15 @@ def test_numpy_scalars_are_options(name):
     SOLVERS[name](**options, time_limit=np.array(60.0), on_fail="ignore")
 
 
+@every_solver
+def test_a_callback_may_change_its_record(name):
+    expected, r = SOLVERS[name](), SOLVERS[name](callback=dict.clear)
+    expected, r = ((v[0] if isinstance(v, list) else v) for v in (expected, r))
+    assert r.value == expected.value
+    one = otf.sinkhorn(None, None, C[:1], 0.1, callback=dict.clear)
+    assert len(one.history["reg"]) == 1
+
+
 # ---- where a solve has not converged -----------------------------------------------------------
 
 

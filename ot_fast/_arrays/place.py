@@ -109,6 +109,8 @@ def to_numpy(
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
     except TypeError as error:
         raise TypeError(f"{name} must be a real array: {error}") from None
+    if array.dtype == object and array.ndim == 0:  # no sequence at all: a sparse matrix, a result
+        raise TypeError(f"{name} must be a real array; got {type(value).__name__}")
     check_real(array.dtype, name)
     return array
 
