@@ -53,7 +53,8 @@ double cost_of(const LineDual& dual, const Array<double>& flow) {
 
 TEST_CASE("the network simplex ends where its potentials prove the plan") {
   for (const bool ties : {false, true})
-    for (const auto& [others, lines] : {std::pair<index, index>{1, 1}, {7, 5}, {30, 41}}) {
+    for (const auto& shape : {std::pair<index, index>{1, 1}, {7, 5}, {30, 41}}) {
+      const index others = shape.first, lines = shape.second;
       CAPTURE(ties);
       CAPTURE(lines);
       Dense p(others, lines, 3, ties);
