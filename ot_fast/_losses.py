@@ -1,4 +1,4 @@
-"""What losses on clouds are made of: entropic terms between two clouds, and their gradients."""
+"""The parts of losses on clouds: entropic terms between two clouds, and their gradients."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def _free_of_system() -> int:
 
 
 def _left_of_process() -> int:
-    """Of the address space (ulimit -v)."""
+    """Bytes left of the address space (ulimit -v)."""
     import resource  # of POSIX systems
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

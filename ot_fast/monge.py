@@ -37,9 +37,10 @@ class MongeGap(Loss):
     value : float
         The gap.
     gradient : ndarray, shape (n, d)
-        Its gradient in Tx, in the dtype of the points; one pass over the costs, on first access.
+        Its gradient in Tx, in the dtype of the points: one pass over the costs, on first access
+        (two with `debias`).
     gradient_x : ndarray, shape (n, d)
-        Its gradient in x, likewise.
+        Its gradient in x, at the same price.
     displacement : float
         ``mean_i c(x_i, T x_i)``.
     transport : float

@@ -43,6 +43,15 @@ def test_options_come_last_and_in_one_order(name):
     assert {p.kind for p in last} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+@pytest.mark.parametrize("name", [*SOLVERS, "entropic_map"])
+def test_docstrings_list_the_parameters_in_their_order(name):
+    function = getattr(otf, name)
+    section = inspect.getdoc(function).split("Parameters\n----------\n")[1].split("\n\nReturns")[0]
+    heads = [line.split(" : ")[0] for line in section.splitlines() if line[:1].strip()]
+    named = [word.strip(" *") for head in heads for word in head.split(",")]
+    assert named == list(inspect.signature(function).parameters)
+
+
 REJECTED = {
     "tol": [(-1.0, ValueError), (np.nan, ValueError), (10**400, ValueError), ("small", TypeError)],
     "max_iter": [(-1, ValueError), (2**63, ValueError), (1.5, TypeError), (True, TypeError)],

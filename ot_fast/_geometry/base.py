@@ -34,7 +34,7 @@ class BaseGeometry:
     has_forbidden: bool  # some entry is +inf
     exponent: int
     shift: float
-    scale: float  # of costs above the least, in the core's units: where reg starts to come down
+    scale: float  # of costs above the least, in the core's units: the first reg of a cold start
 
     @property
     def core(self) -> Any:
