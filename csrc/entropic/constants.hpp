@@ -64,6 +64,11 @@ inline constexpr double kSafeError = 2;  // a step within the noise of F may rai
 // The trust region: the largest change of a component of psi. Weakly linked parts of a plan ask for steps of 1e5 where
 // 10 is right. Scaling the whole step, or damping alone, took 93 to 133 passes on digits-L1.
 inline constexpr double kRadius = 4, kLeastRadius = 0.1;
+inline constexpr double kRadiusFall = 0.25, kRadiusRise = 2;  // after a step that fails; that succeeds and was clipped
+// Damping mu of H, in units of diag(c). A step that fails takes it to kDampingRise mu + kFirstDamping, one that
+// succeeds to kDampingFall mu, and to 0 from below kLeastDamping.
+inline constexpr double kFirstDamping = 1e-4, kLeastDamping = 1e-5, kMostDamping = 1;
+inline constexpr double kDampingRise = 4, kDampingFall = 0.2;
 // CG stops at a tenth of the last step's gain in the L1 norm of the residual, within bounds: 1448 iterations became 718
 // on digits-L1. In the preconditioned norm one nearly matched column hides all others (stalled at 2e-5).
 inline constexpr double kForcing = 0.1, kLeastForcing = 0.03, kMostForcing = 0.3;

@@ -23,14 +23,15 @@ struct StepControl {
   double radius = entropic::kRadius;    // of the trust region
   double forcing = entropic::kForcing;  // residual of the linear system, relative to the error, in L1
 
+  // After a step that did not raise F.
   void shorten() {
-    mu = std::min(1.0, 4 * mu + 1e-4);
-    radius = std::max(entropic::kLeastRadius, 0.25 * radius);
+    mu = std::min(entropic::kMostDamping, entropic::kDampingRise * mu + entropic::kFirstDamping);
+    radius = std::max(entropic::kLeastRadius, entropic::kRadiusFall * radius);
   }
   // After a step that took the error from `before` to `now`.
   void accept(double before, double now, bool clipped) {
-    mu = mu < 1e-5 ? 0 : 0.2 * mu;
-    if (clipped) radius *= 2;
+    mu = mu < entropic::kLeastDamping ? 0 : entropic::kDampingFall * mu;
+    if (clipped) radius *= entropic::kRadiusRise;
     forcing = std::clamp(entropic::kForcing * now / before, entropic::kLeastForcing, entropic::kMostForcing);
   }
 };
