@@ -46,8 +46,10 @@ inline constexpr double kCheapGrowth = 1.2;  // it doubles again where the last 
 inline constexpr index kNearPlan = 4, kDensePlan = 16;
 inline constexpr index kAll = index{1} << 24;  // entries that may all be candidates: 200 MB
 
-// ---- The first potentials (start.hpp)
+// ---- The first potentials (start.hpp, entropic_start.hpp)
 
+inline constexpr double kEntropicTol = 1e-1;  // error of entropic potentials at one reg
+inline constexpr index kEntropicSteps = 10;   // at one reg, at most
 // The margin at entropic potentials, over their reg.
 inline constexpr double kStartMargin = 4;
 // The entropic reg falls until at most max(n m / kStartPart, kStartCandidates (n + m)) entries exceed a_i b_j. With n m

@@ -3,6 +3,7 @@
 #include "core/array.hpp"
 #include "entropic/fixed_point.hpp"
 #include "sparse/backend.hpp"
+#include "sparse/constants.hpp"
 
 namespace ot {
 
@@ -16,8 +17,6 @@ class EntropicStart {
   index run(double reg, double* phi, double* psi);
 
  private:
-  static constexpr double kLoose = 1e-1;  // error at one reg
-  static constexpr index kSteps = 10;     // at one reg, at most
   B& be_;
   const index n_, m_;
   Clock clock_;
@@ -49,8 +48,9 @@ index EntropicStart<B>::run(double reg, double* phi, double* psi) {
     rescale(be_, n_, last_reg_ / reg, phi_.data());
   }
   const Potentials at{.rows = phi_.data(), .columns = psi_.data()};
-  sinkhorn_stage(transform_, iteration_, at,
-                 {.reg = reg, .tol = kLoose, .max_steps = kSteps, .precision = Precision::f32});
+  sinkhorn_stage(
+      transform_, iteration_, at,
+      {.reg = reg, .tol = sparse::kEntropicTol, .max_steps = sparse::kEntropicSteps, .precision = Precision::f32});
   last_reg_ = reg;
   be_.read(n_, phi_.data(), phi);
   be_.read(m_, psi_.data(), psi);

@@ -46,7 +46,7 @@ SupportedPlan plan_on(const DualSolver<B>& solver, const Support& support) {
   Restriction on(solver.dual.problem);
   on.restrict_to(solver.dual.entries, support.kept);
   for (index e = 0; e < on.from.size(); ++e) on.dual.at.t[e] = support.flow[on.from[e]];
-  measure(on.dual);
+  measure_plan(on.dual);
   const double value = solver.host.primal(on.dual);
   return {std::move(on.dual), value};
 }

@@ -109,7 +109,7 @@ class HostProblem {
 
 // The residual of the plan t as it is: the gradient is a - row sums of t, the error the larger of the L1 errors of both
 // marginals.
-inline void measure(LineDual& dual) {
+inline void measure_plan(LineDual& dual) {
   const LineProblem& p = dual.problem;
   LineResidual& to = dual.residual;
   double of_lines = 0;

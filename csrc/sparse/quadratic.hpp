@@ -48,7 +48,7 @@ void take_vertex(DualSolver<B>& solver) {
   }
   simplex.potentials(dual.at.alpha.data(), dual.at.beta.data());
   dual.at.t.swap(plan.flow);
-  measure(dual);
+  measure_plan(dual);
 }
 
 // Proximal steps where Newton's method stalls above tol: the plan hardly moves with reg there, as in a linear
@@ -80,7 +80,7 @@ void finish_relaxation(DualSolver<B>& solver) {
   LineDual& dual = solver.dual;
   const double tol = budget.limits.tol;
   if (dual.residual.error > tol && !budget.exhausted()) polish_by_prox(solver);
-  measure(dual);
+  measure_plan(dual);
   const bool linear = host.p.reg <= sparse::kLinear * host.p.range;
   const index most = linear ? sparse::kAll : sparse::kAll / sparse::kVertexPart;
   if (!(dual.residual.error > tol) || budget.exhausted() || host.n * host.m > most) return;
@@ -89,7 +89,7 @@ void finish_relaxation(DualSolver<B>& solver) {
   solver.find_near_plan();  // from the potentials of the vertex
   solver.evaluator.evaluate(dual);
   solver.ascend(tol, sparse::kManySteps);
-  measure(dual);
+  measure_plan(dual);
 }
 
 template <SparseBackend B>
