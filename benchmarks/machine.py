@@ -57,7 +57,7 @@ def throughput(threads: int) -> dict[str, float]:
     """Memory, exp and FMA throughput, from the same compiled loops as the solvers."""
     from ot_fast import _core
 
-    return {name: float(value) for name, value in _core.limits(threads).items()}
+    return {name: float(value) for name, value in _core.machine_limits(threads).items()}
 
 
 def read_GBps(nbytes: int, threads: int, repeats: int = 7) -> float:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from ot_fast._backends import cuda
 
     args.until = time.monotonic() + (args.budget or math.inf)
-    limits = cuda().limits(Torch(0).where())
+    limits = cuda().machine_limits(Torch(0).where())
     here = machine.describe(args.threads) | {"gpu": found["devices"][0]}
     result: Row = {"suite": "gpu", "machine": here, "limits": limits}
     text = [

@@ -7,7 +7,7 @@
 namespace ot::bindings {
 
 // Rates of this machine in 1e9 per second, best of several runs. Benchmarks compare passes to them.
-py::dict limits(int threads) {
+py::dict machine_limits(int threads) {
   cpu::Backend be(threads, signals_pending);
   const auto& table = be.table();
   const int count = be.threads();
@@ -90,5 +90,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   module.def("isa", [] { return std::string(cpu::kernels().name); });
   module.def("isa_built", [] { return cpu::levels_built(); });
   module.def("default_threads", [] { return cpu::default_threads(); });
-  module.def("limits", bindings::limits, py::arg("threads") = 0);
+  module.def("machine_limits", bindings::machine_limits, py::arg("threads") = 0);
 }

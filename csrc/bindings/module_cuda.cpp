@@ -5,7 +5,7 @@ namespace ot::bindings {
 using Cuda = CudaOn<cuda::Gpu>;
 
 // Rates of the device in 1e9 per second, best of several runs. Benchmarks compare passes to them.
-py::dict limits(const Cuda::Where& where) {
+py::dict machine_limits(const Cuda::Where& where) {
   Cuda::Session session(where);
   double copy = 0, e32 = 0, e64 = 0;
   released([&] {
@@ -42,5 +42,5 @@ PYBIND11_MODULE(_cuda, module, pybind11::mod_gil_not_used()) {
   module.attr("architectures") = OT_ARCHITECTURES;
   bindings::bind_cuda<bindings::Cuda>(module);
   module.def("devices", bindings::devices);
-  module.def("limits", bindings::limits, py::arg("where"));
+  module.def("machine_limits", bindings::machine_limits, py::arg("where"));
 }

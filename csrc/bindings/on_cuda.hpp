@@ -24,6 +24,9 @@ struct CudaOn {
   using Where = std::tuple<int, std::uintptr_t, py::object>;
   static constexpr const char* kWhere = "where";
   static Where anywhere() { return {0, 0, py::none()}; }
+  static int device_of(const Where& where) { return std::get<0>(where); }
+  static std::uintptr_t stream_of(const Where& where) { return std::get<1>(where); }
+  static const py::object& allocator_of(const Where& where) { return std::get<2>(where); }
 
   struct Points {
     std::unique_ptr<Device> memory;  // of `packed`, and released after it
@@ -79,9 +82,9 @@ struct CudaOn {
 
   struct Session {
     explicit Session(const Where& where)
-        : keep(std::get<2>(where)),
-          on(std::get<0>(where)),
-          gpu(std::get<1>(where), allocator(keep), signals_pending),
+        : keep(allocator_of(where)),
+          on(device_of(where)),
+          gpu(stream_of(where), allocator(keep), signals_pending),
           be(gpu) {}
     In in(const Vector& v) { return In(gpu, v); }
     Out out(Vector& v) { return Out(gpu, v); }
@@ -121,7 +124,7 @@ struct CudaOn {
 
   // Memory that outlives the call and its stream.
   static std::unique_ptr<Device> lasting(const Where& where) {
-    auto memory = std::make_unique<Device>(std::get<1>(where), cuda::Allocator(), nullptr);
+    auto memory = std::make_unique<Device>(stream_of(where), cuda::Allocator(), nullptr);
     memory->outlive_stream();
     return memory;
   }
