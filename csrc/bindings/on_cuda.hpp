@@ -20,7 +20,7 @@ template <class Device>
 struct CudaOn {
   using Backend = cuda::BackendOn<Device>;
   // Device, stream as an integer, and an allocator or None: called with a number of bytes, it returns
-  // (pointer, owner), and the memory is given back when the owner goes.
+  // (pointer, owner), and the memory is released when the owner is destroyed.
   using Where = std::tuple<int, std::uintptr_t, py::object>;
   static constexpr const char* kWhere = "where";
   static Where anywhere() { return {0, 0, py::none()}; }

@@ -2,8 +2,8 @@
 //
 // Bindings are written once, over a Place: where arrays live and solvers run (on_cpu.hpp, on_cuda.hpp).
 //   Backend
-//   Where, kWhere          what a call is told of the place, and the name of that argument
-//   Session s(where)       s.be is the backend; s.finish() waits for what it has been asked to do
+//   Where, kWhere          the argument that selects threads or device and stream, and its name
+//   Session s(where)       s.be is the backend; s.finish() waits until its work is done
 //   matrix(object)         a view of an array there
 //   s.in(v), s.out(v)      a NumPy vector as the backend reads or writes it; out.done() brings it back
 //   Points                 owner of packed points; load_points(handle, x, y, where) packs them

@@ -7,7 +7,7 @@
 
 namespace ot {
 
-// Where the memory of a device comes from. It outlives the buffers taken from it.
+// An allocator of device memory. It outlives the buffers taken from it.
 struct Memory {
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void release(void* data) noexcept = 0;

@@ -1,4 +1,4 @@
-// What limits a solve, what it reports on the way and in the end, and how it is interrupted.
+// The limits of a solve, its progress reports, its interruption and its outcome.
 #pragma once
 #include <chrono>
 #include <exception>

@@ -36,7 +36,7 @@ inline constexpr double kTargetPart = 0.5;      // of tol: the goal on the kerne
 inline constexpr double kScalingRange = 25;
 inline constexpr double kRoundGain = 0.9;  // a round that leaves more of the error than this is fruitless
 inline constexpr int kFruitlessRounds = 5;
-inline constexpr index kRoundPasses = 4;  // build, calibrate, iterate, evaluate: what a round takes at least
+inline constexpr index kRoundPasses = 4;  // of a round, at least: build, calibrate, iterate, evaluate
 
 // ---- Newton's method (newton.hpp)
 
@@ -76,7 +76,7 @@ inline constexpr index kCgIterations = 500;
 // Rounding of T and c, relative: keeps the diagonal of H positive where rows and columns match one to one. Without it
 // 2-D Gaussians at 1e-4 took 89 passes instead of 29.
 constexpr double system_rounding(Precision p) { return p == Precision::f32 ? 4e-7 : 4e-15; }
-// A factor is kept until it is stale by this part of the iterations that cost as much as a new one.
+// The factor of an earlier step is replaced after kFactorPays / kStaleFactor iterations with it.
 inline constexpr index kStaleFactor = 5;
 
 // ---- Sinkhorn-Newton-Sparse (sns.hpp)

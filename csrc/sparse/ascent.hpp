@@ -11,7 +11,7 @@ struct AscentLimits {
   index steps = 0;                        // at most
   double clip = INFINITY;                 // on every component of a Newton step
   double reach = INFINITY;                // rise of the potentials from which on other entries may matter
-  double overshoot = sparse::kOvershoot;  // a step is shortened until the rise is at most so many reaches
+  double overshoot = sparse::kOvershoot;  // a step is shortened until the rise is at most this times `reach`
 };
 
 struct AscentResult {

@@ -8,7 +8,7 @@
 
 namespace ot {
 
-// The potentials reached become zero: the base takes them (HostProblem::add_to_base).
+// Sets alpha and beta to 0, after they have been added to the base (HostProblem::add_to_base).
 inline void zero_potentials(LineDual& dual) {
   for (index i = 0; i < dual.problem.others; ++i) dual.mark.alpha[i] -= std::exchange(dual.at.alpha[i], 0.0);
   for (index j = 0; j < dual.problem.lines; ++j) dual.mark.edge[j] -= std::exchange(dual.at.beta[j], 0.0);

@@ -15,11 +15,11 @@ inline constexpr double kLongStep = 0.7, kShortStep = 0.2;  // of the whole Newt
 // The line search ends where this part of the slope is left, and keeps this part of its bracket from its ends.
 inline constexpr double kSlopeLeft = 0.3, kBracketEdge = 0.1;
 inline constexpr int kLineSearch = 30;  // evaluations
-// Steps are clipped to so many margins: 500 ms became 196 against shortening the step as a whole. A clip of half a
-// margin needs 30 evaluations on routing instead of 13.
+// Components of a step are clipped to kClip margins. Shortening the whole step instead takes 500 ms instead of 196; a
+// clip of half a margin needs 30 evaluations on routing instead of 13.
 inline constexpr double kClip = 4;
-// A step that raises potentials by more than so many margins is shortened. Without it 17 of 1200 random problems did
-// not converge.
+// A step that raises potentials by more than kOvershoot margins is shortened. Without this, 17 of 1200 random problems
+// did not converge.
 inline constexpr double kOvershoot = 8;
 // A shortened step aims at a rise of kAim overshoots, of kMostAim margins at most. One shortening keeps kMostShortening
 // of the step at least; no step is shortened below kLeastStep.

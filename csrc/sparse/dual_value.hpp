@@ -19,7 +19,7 @@ struct DualValue {
 
 // order: the k largest alpha - cost of a line, in descending order unless k is no bound.
 inline void find_largest(const LineDual& dual, index j, Array<double>& order) {
-  constexpr index kInsert = 16;  // up to so many by insertion, which reads the line once
+  constexpr index kInsert = 16;  // up to this k by insertion, which reads the line once
   const Indices line = dual.entries.of_line(j);
   const index k = dual.problem.k, count = line.size(), most = std::min(k, count);
   const auto z = [&](index e) { return dual.at.alpha[dual.entries.idx[e]] - dual.entries.cost[e]; };

@@ -74,7 +74,7 @@ struct Window {
   double margin = 0;
 };
 
-// Potentials and edges (see `edge`) at some time, relative to the base.
+// Potentials and edges (LineDual::edge) that later ones are compared to, relative to the base.
 struct Mark {
   Array<double> alpha, edge;
 };
@@ -98,7 +98,7 @@ struct LineDual {
 
   double slack(index j, index e) const { return at.alpha[entries.idx[e]] + at.beta[j] - entries.cost[e]; }
 
-  // The slack above which an entry enters line j: theta_j, or where nothing ties the largest theta that would do,
+  // The slack above which an entry enters line j: theta_j, or where nothing ties the largest theta of the same plan,
   // reg/(reg + sigma) times the k-th w; 0 where fewer than k entries are positive. Rounding can leave an entry at a
   // tie that does not exist: k others are above it then.
   double level(index j) const {

@@ -64,7 +64,7 @@ double start_entropic(DualSolver<B>& solver) {
       host.base.columns[j] = host.masses.columns[j] > 0 ? entropic_reg * host.base.columns[j] : -INFINITY;
     const Candidates* found = &solver.finder.price(host.base, 0, few);
     if (found->overflow) {
-      // Among ties the count does not fall any more, and a smaller reg makes worse potentials.
+      // With ties the count stops falling, and a smaller reg makes worse potentials.
       const index count = std::exchange(last_count, found->nnz);
       const bool falls = found->nnz < sparse::kCountFall * static_cast<double>(count);
       if (entropic_reg >= sparse::kLeastStartReg * range && (found->nnz > n * m / sparse::kTiedPart || falls)) continue;

@@ -61,9 +61,9 @@ inline Filling find_filling(const Array<std::pair<double, index>>& rows, double 
 }
 
 // A forest with the marginals: the plan of the tree for columns that are not chosen, and a new one for those that are.
-// The heaviest column takes the smallest rows that can fill it, all but the last one whole. This leaves fewer rows for
-// fewer columns, and ends with at most k entries a column wherever there are at most c (k - 1) + 1 rows for c columns
-// and the masses are not too uneven. Returns nothing where a column cannot be filled.
+// The heaviest column takes the smallest rows that can fill it, and of the last one only the mass missing. This leaves
+// fewer rows for fewer columns, and ends with at most k entries a column wherever there are at most c (k - 1) + 1 rows
+// for c columns and the masses are not too uneven. Returns nothing where a column cannot be filled.
 inline std::optional<Forest> pack_columns(const NetworkSimplex& simplex, const ColumnArcs& columns, index k,
                                           const Array<char>& chosen) {
   const FlowSides& sides = simplex.sides();
