@@ -64,7 +64,8 @@ def sinkhorn(
     tol : float, optional
         On ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``. Default 1e-9, or 1e-6 for float32 costs.
     max_iter : int, optional
-        Passes over C or over the stored kernel, 100 000 by default; 0 evaluates `init`.
+        Passes over C or over the stored kernel, 100 000 by default; 0 evaluates `init`. An
+        iteration takes a second pass where columns of the plan underflow.
     init : result or tuple (f, g), optional
         Potentials to start from, in cost units, from any solver; one of the two may be None.
         Without it reg is lowered step by step from a large value; from an OTResult of larger reg it

@@ -48,7 +48,7 @@ def quadratic(
     tol : float, optional
         On ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``. Default 1e-9, or 1e-6 for float32 costs.
     max_iter : int, optional
-        Passes over C, 10 000 by default.
+        Passes over C, 10 000 by default. The start and the last stage may take a few more.
     init : result or tuple (f, g), optional
         Potentials to start from, in cost units, from any solver; one of the two may be None.
         Without it reg is lowered step by step from a value at which the plan is dense.
