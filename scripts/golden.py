@@ -589,7 +589,7 @@ for shape in ((1, 7), (7, 1), (1, 1), (2, 300), (3, 20_000), (20_000, 3)):
 quadratic_case("n over 4096", dense(4500, 40), 0.1, full=True)
 quadratic_case("over 16384 kept", dense(500, 480), 3e3)
 quadratic_case("over 16384 kept", dense(500, 480), 3e4)
-quadratic_case("over 16384 kept", dense(1500, 1400), 3e3, full=True)
+quadratic_case("over 80000 kept", dense(1500, 1400), 3e3, full=True)
 quadratic_case("nearly all pairs kept", dense(1500, 1400), 3e5, full=True)
 quadratic_case("over 2^22 pairs", dense(2100, 2050), 1.0, full=True)
 quadratic_case("over 2^22 pairs float32", dense(2100, 2050, "float32"), 1.0, full=True)
