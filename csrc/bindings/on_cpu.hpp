@@ -12,7 +12,7 @@ struct Cpu {
   static Where anywhere() { return 0; }
 
   struct Points {
-    Buffer<char> x, yt, xx, yy;
+    PackedPoints packed;
   };
   using Handle = GeometryHandle<Cpu>;
 
@@ -49,70 +49,8 @@ struct Cpu {
     return v;
   }
 
-  static void load_points(Handle& h, const Matrix& x, const Matrix& y, Where) {
-    if (h.view.dtype == DType::f64)
-      pack<double>(h, static_cast<const double*>(x.data), static_cast<const double*>(y.data));
-    else pack<float>(h, static_cast<const float*>(x.data), static_cast<const float*>(y.data));
-  }
-
- private:
-  // Copies the points once: x row-major, y in panels (see tile_of_points), both centred where squared norms are
-  // expanded (d >= 8) and normalised for the cosine cost. O((n + m) d) memory.
-  template <class T>
-  static void pack(Handle& h, const T* xs, const T* ys) {
-    Geometry& g = h.view;
-    const index n = g.n, m = g.m, d = g.d;
-    const bool expand = g.cost == Cost::sqeuclidean && d >= 8;
-    constexpr index P = cpu::kPanel / static_cast<index>(sizeof(T));
-    const index padded = cpu::round_up(m, P);
-    h.points.x = Buffer<char>(n * d * static_cast<index>(sizeof(T)));
-    h.points.yt = Buffer<char>(padded * d * static_cast<index>(sizeof(T)));
-    T* x = reinterpret_cast<T*>(h.points.x.data());
-    T* yt = reinterpret_cast<T*>(h.points.yt.data());
-    std::vector<double> centre(static_cast<std::size_t>(d), 0.0);
-    if (expand)
-      for (const auto& [points, count] : {std::pair{xs, n}, std::pair{ys, m}})
-        for (index i = 0; i < count; ++i)
-          for (index k = 0; k < d; ++k)
-            centre[static_cast<std::size_t>(k)] += points[i * d + k] / static_cast<double>(n + m);
-    const auto scale = [&](const T* p) {
-      if (g.cost != Cost::cosine) return 1.0;
-      double s = 0;
-      for (index k = 0; k < d; ++k) s += static_cast<double>(p[k]) * p[k];
-      return 1 / std::sqrt(s);
-    };
-    for (index i = 0; i < n; ++i) {
-      const double s = scale(xs + i * d);
-      for (index k = 0; k < d; ++k)
-        x[i * d + k] = static_cast<T>((xs[i * d + k] - centre[static_cast<std::size_t>(k)]) * s);
-    }
-    std::fill(yt, yt + padded * d, T(0));
-    const auto y_at = [&](index j, index k) -> T& { return yt[j / P * P * d + k * P + j % P]; };
-    for (index j = 0; j < m; ++j) {
-      const double s = scale(ys + j * d);
-      for (index k = 0; k < d; ++k)
-        y_at(j, k) = static_cast<T>((ys[j * d + k] - centre[static_cast<std::size_t>(k)]) * s);
-    }
-    if (expand) {
-      h.points.xx = Buffer<char>(n * static_cast<index>(sizeof(T)));
-      h.points.yy = Buffer<char>((m + cpu::kPad) * static_cast<index>(sizeof(T)));
-      T* xx = reinterpret_cast<T*>(h.points.xx.data());
-      T* yy = reinterpret_cast<T*>(h.points.yy.data());
-      for (index i = 0; i < n; ++i) {
-        double s = 0;
-        for (index k = 0; k < d; ++k) s += static_cast<double>(x[i * d + k]) * x[i * d + k];
-        xx[i] = static_cast<T>(s);
-      }
-      for (index j = 0; j < m; ++j) {
-        double s = 0;
-        for (index k = 0; k < d; ++k) s += static_cast<double>(y_at(j, k)) * y_at(j, k);
-        yy[j] = static_cast<T>(s);
-      }
-      g.xx = xx;
-      g.yy = yy;
-    }
-    g.x = x;
-    g.yt = yt;
+  static void load_points(Handle& h, const Matrix& x, const Matrix& y, Where threads) {
+    h.points.packed = cpu::Backend(threads).pack(h.view, x.data, y.data);
   }
 };
 

@@ -30,7 +30,7 @@ struct CudaOn {
 
   struct Points {
     std::unique_ptr<Device> memory;  // of `packed`, and released after it
-    cuda::PackedPoints packed;
+    PackedPoints packed;
   };
   using Handle = GeometryHandle<CudaOn>;
 

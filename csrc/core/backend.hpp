@@ -71,6 +71,14 @@ struct Candidates {
   bool overflow = false;  // more entries than the limit: none is stored, and nnz counts them
 };
 
+// Points as the kernels of a backend read them: the memory behind x, yt, xx, yy of a geometry.
+struct PackedPoints {
+  Buffer<char> x, y, xx, yy;
+};
+
+// Whether squared distances are expanded as |x|^2 + |y|^2 - 2 x.y: a product of matrices, which pays from d = 8 on.
+inline bool expands_squares(const Geometry& g) { return g.cost == Cost::sqeuclidean && g.d >= 8; }
+
 template <class B>
 concept Vectors = requires(B be, index n, const double* in, double* out, const std::array<const double*, 4>& D,
                            int count, void (*f)(index), void (*add)(index, double*)) {

@@ -49,10 +49,10 @@ class Clock {
   using Time = std::chrono::steady_clock;
   Clock(const Limits& limits, const Monitor& monitor) : limits_(limits), monitor_(monitor) {}
 
-  void count(double reg, double error, double dual) {
-    ++n_iter;
+  void count(double reg, double error, double dual) { report(++n_iter, reg, error, dual); }
+  void report(index pass, double reg, double error, double dual) {
     if (monitor_.report)
-      monitor_.report({.n_iter = n_iter, .reg = reg, .error = error, .dual_value = dual, .elapsed = elapsed()});
+      monitor_.report({.n_iter = pass, .reg = reg, .error = error, .dual_value = dual, .elapsed = elapsed()});
   }
   void count() { ++n_iter; }
   double elapsed() const { return std::chrono::duration<double>(Time::now() - start_).count(); }

@@ -14,6 +14,7 @@
 #include "core/buffer.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/kept_storage.hpp"
+#include "cpu/points.hpp"
 #include "cpu/workers.hpp"
 #include "sparse/backend.hpp"
 
@@ -239,6 +240,12 @@ class Backend {
   }
 
   // ---------------------------------------------------------------- PlanReads
+
+  // Copies points into the layout of the kernels, and fills in x, yt, xx, yy of the geometry.
+  PackedPoints pack(Geometry& geo, const void* x, const void* y) {
+    if (geo.dtype == DType::f64) return pack_points(geo, static_cast<const double*>(x), static_cast<const double*>(y));
+    return pack_points(geo, static_cast<const float*>(x), static_cast<const float*>(y));
+  }
 
   CostStats stats(const Geometry& geo) {
     const RowChunks chunks(geo.n);

@@ -26,11 +26,6 @@
 
 namespace ot::cuda {
 
-// Points as the kernels read them, and their memory.
-struct PackedPoints {
-  Buffer<char> x, y, xx, yy;
-};
-
 template <class Device>
 class BackendOn {
  public:

@@ -11,7 +11,7 @@ namespace ot::cuda {
 template <class Device>
 PackedPoints BackendOn<Device>::pack(Geometry& geo, const void* x, const void* y) {
   const index size = geo.dtype == DType::f64 ? 8 : 4;
-  const bool expand = geo.cost == Cost::sqeuclidean && geo.d >= 8;  // |x|^2 + |y|^2 - 2 x.y
+  const bool expand = expands_squares(geo);
   PackedPoints p{buffer<char>(geo.n * geo.d * size), buffer<char>(geo.m * geo.d * size), {}, {}};
   auto centre = buffer<double>(expand ? geo.d : 0);
   if (expand) {

@@ -168,12 +168,14 @@ class Newton {
     kept.limit = stage.limit;
     Value v = evaluate(at, stage, at.columns, &kept);
     Stagnation stagnation(v.error);
-    index slow = 0;  // steps in a row that gain little although no more entries can be kept
+    bool sparse = !kept.overflow;  // the entries that matter have been kept
+    index slow = 0;                // steps in a row that gain little although no more entries can be kept
     for (index k = 0; k < stage.max_steps && v.error > stage.tol && !clock.exhausted() && !stagnation.stalled(); ++k) {
-      if (kept.overflow) {
+      if (!sparse) {
         if (!policy_.raise()) return {.value = v, .overflow = true, .steps_left = stage.max_steps - k};
         kept.threshold = policy_.threshold;
         v = evaluate(at, stage, at.columns, &kept);
+        sparse = !kept.overflow;
         continue;
       }
       const NewtonStep step = system_.solve(kept, sinkhorn_.transform().col(), v.error,
@@ -185,7 +187,7 @@ class Newton {
       const bool room = 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
       if (weak && room) policy_.lower();
       slow = weak && !room && v.error > entropic::kSlowStep * before.error ? slow + 1 : 0;
-      if (slow == entropic::kSlowSteps && stage.may_fall_back) kept.overflow = true;
+      sparse = !kept.overflow && !(slow == entropic::kSlowSteps && stage.may_fall_back);
       stagnation.record(before.error, v.error);
     }
     return {.value = v};

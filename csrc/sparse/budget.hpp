@@ -21,11 +21,8 @@ class Budget {
   }
   bool exhausted() { return clock.exhausted(); }
 
-  // A line of the history that no pass belongs to: it has the number of the pass that follows.
-  void report(double reg, double error, double dual) {
-    clock.count(reg, error, dual);
-    --clock.n_iter;
-  }
+  // A record of the history that no pass belongs to: it has the number of the pass that follows.
+  void report(double reg, double error, double dual) { clock.report(clock.n_iter + 1, reg, error, dual); }
 
   Status status(double error) const { return error <= limits.tol ? Status::converged : clock.reason(); }
 
