@@ -83,7 +83,9 @@ struct Sweep {
       first = sum = team.sum(part);
       bool redo = false;
       OT_UNROLL for (int r = 0; r < R; ++r) redo |= source.redo(sum[r]);
-      if (redo) restabilise(team, i, i1, head, sum, e);
+      if (redo) {  // in braces: Clang takes the loop below for a part of it
+        restabilise(team, i, i1, head, sum, e);
+      }
       OT_UNROLL for (int r = 0; r < R; ++r) {
         weight[r] = i + r < i1 ? source.finish(i + r, head[r], sum[r], first[r], team.leader) : 0.0;
       }
