@@ -116,40 +116,40 @@ class Plan:
 def sinkhorn(
     problem: Problem,
     options: SinkhornOptions,
-    phi: Vector,
-    psi: Vector,
+    rows: Vector,
+    columns: Vector,
     callback: Callback | None,
     threads: int,
 ) -> EntropicOutcome: ...
 def newton(
     problem: Problem,
     options: SinkhornOptions,
-    phi: Vector,
-    psi: Vector,
+    rows: Vector,
+    columns: Vector,
     callback: Callback | None,
     threads: int,
 ) -> EntropicOutcome: ...
 def sns(
     problem: Problem,
     options: SnsOptions,
-    phi: Vector,
-    psi: Vector,
+    rows: Vector,
+    columns: Vector,
     callback: Callback | None,
     threads: int,
 ) -> EntropicOutcome: ...
 def quadratic(
     problem: Problem,
     options: QuadraticOptions,
-    f: Vector,
-    g: Vector,
+    rows: Vector,
+    columns: Vector,
     callback: Callback | None,
     threads: int,
 ) -> SparseSolution: ...
 def constrained(
     problem: Problem,
     options: CardinalityOptions,
-    f: Vector,
-    g: Vector,
+    rows: Vector,
+    columns: Vector,
     callback: Callback | None,
     threads: int,
 ) -> SparseSolution: ...

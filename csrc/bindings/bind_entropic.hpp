@@ -16,22 +16,6 @@ inline SinkhornOptions sinkhorn_options(const Limits& limits, const std::optiona
           .marginals = {.rho = rho, .symmetric = symmetric}};
 }
 
-// module.name(problem, options, phi, psi, callback, where)
-template <class Place, auto Solver, class Options>
-void bind_entropic_solver(py::module_& module, const char* name) {
-  module.def(
-      name,
-      [](const ProblemHandle<Place>& p, const Options& options, Vector phi, Vector psi, const py::object& callback,
-         typename Place::Where where) {
-        return solve<Place>(p, phi, psi, callback, where,
-                            [&](auto& be, const Problem& problem, const Monitor& monitor, Potentials at) {
-                              return Solver(be, problem, options, monitor, at);
-                            });
-      },
-      py::arg("problem"), py::arg("options"), py::arg("phi"), py::arg("psi"), py::arg("callback"),
-      py::arg(Place::kWhere));
-}
-
 template <class Place>
 void bind_entropic(py::module_& module) {
   using Held = Recorded<EntropicOutcome>;
@@ -50,9 +34,9 @@ void bind_entropic(py::module_& module) {
            py::arg("limits"), py::kw_only(), py::arg("steps"), py::arg("density"));
 
   using Solvers = EntropicSolvers<typename Place::Backend>;
-  bind_entropic_solver<Place, &Solvers::sinkhorn, SinkhornOptions>(module, "sinkhorn");
-  bind_entropic_solver<Place, &Solvers::newton, SinkhornOptions>(module, "newton");
-  bind_entropic_solver<Place, &Solvers::sns, SnsOptions>(module, "sns");
+  bind_solver<Place, &Solvers::sinkhorn, SinkhornOptions>(module, "sinkhorn");
+  bind_solver<Place, &Solvers::newton, SinkhornOptions>(module, "newton");
+  bind_solver<Place, &Solvers::sns, SnsOptions>(module, "sns");
 }
 
 }  // namespace ot::bindings

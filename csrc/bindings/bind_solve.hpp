@@ -73,22 +73,28 @@ struct Recorded {
   py::dict history;
 };
 
-// run(backend, problem, monitor, potentials) without the GIL. `rows` and `columns` are start and result.
-template <class Place, class F>
-auto solve(const ProblemHandle<Place>& p, Vector& rows, Vector& columns, py::object callback,
-           typename Place::Where where, F run) {
-  const Geometry& geo = p.geometry->view;
-  typename Place::Session session(where);
-  const auto a = session.in(p.a), b = session.in(p.b);
-  auto f = session.in_out(checked(rows, geo.n, "rows")), g = session.in_out(checked(columns, geo.m, "columns"));
-  const Problem problem{.geo = geo, .a = a.data(), .b = b.data(), .reg = p.reg, .range = p.range};
-  Recorder recorder(std::move(callback));
-  const Monitor monitor = recorder.monitor();
-  auto result =
-      released([&] { return run(session.be, problem, monitor, Potentials{.rows = f.data(), .columns = g.data()}); });
-  f.done();
-  g.done();
-  return Recorded<decltype(result)>{std::move(result), recorder.history()};
+// module.name(problem, options, rows, columns, callback, where). `rows` and `columns` are start and result, in the
+// units of the family: phi and psi (NaN in phi: unknown), or f and g. The GIL is released.
+template <class Place, auto Solver, class Options>
+void bind_solver(py::module_& module, const char* name) {
+  const auto solve = [](const ProblemHandle<Place>& p, const Options& options, Vector rows, Vector columns,
+                        const py::object& callback, typename Place::Where where) {
+    const Geometry& geo = p.geometry->view;
+    typename Place::Session session(where);
+    const auto a = session.in(p.a), b = session.in(p.b);
+    auto f = session.in_out(checked(rows, geo.n, "rows")), g = session.in_out(checked(columns, geo.m, "columns"));
+    const Problem problem{.geo = geo, .a = a.data(), .b = b.data(), .reg = p.reg, .range = p.range};
+    Recorder recorder(callback);
+    const Monitor monitor = recorder.monitor();
+    auto result = released([&] {
+      return Solver(session.be, problem, options, monitor, Potentials{.rows = f.data(), .columns = g.data()});
+    });
+    f.done();
+    g.done();
+    return Recorded<decltype(result)>{std::move(result), recorder.history()};
+  };
+  module.def(name, solve, py::arg("problem"), py::arg("options"), py::arg("rows"), py::arg("columns"),
+             py::arg("callback"), py::arg(Place::kWhere));
 }
 
 template <class Class>

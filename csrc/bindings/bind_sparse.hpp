@@ -7,21 +7,6 @@ namespace ot::bindings {
 
 inline Lines lines_of(bool by_rows) { return by_rows ? Lines::rows : Lines::columns; }
 
-// module.name(problem, options, f, g, callback, where)
-template <class Place, auto Solver, class Options>
-void bind_sparse_solver(py::module_& module, const char* name) {
-  module.def(
-      name,
-      [](const ProblemHandle<Place>& p, const Options& options, Vector f, Vector g, const py::object& callback,
-         typename Place::Where where) {
-        return solve<Place>(p, f, g, callback, where,
-                            [&](auto& be, const Problem& problem, const Monitor& monitor, Potentials at) {
-                              return Solver(be, problem, options, monitor, at);
-                            });
-      },
-      py::arg("problem"), py::arg("options"), py::arg("f"), py::arg("g"), py::arg("callback"), py::arg(Place::kWhere));
-}
-
 template <class Place>
 void bind_sparse(py::module_& module) {
   using Held = Recorded<SparseSolution>;
@@ -56,8 +41,8 @@ void bind_sparse(py::module_& module) {
            py::arg("semi_dual"));
 
   using Solvers = SparseSolvers<typename Place::Backend>;
-  bind_sparse_solver<Place, &Solvers::quadratic, QuadraticOptions>(module, "quadratic");
-  bind_sparse_solver<Place, &Solvers::constrained, CardinalityOptions>(module, "constrained");
+  bind_solver<Place, &Solvers::quadratic, QuadraticOptions>(module, "quadratic");
+  bind_solver<Place, &Solvers::constrained, CardinalityOptions>(module, "constrained");
 }
 
 }  // namespace ot::bindings
