@@ -59,7 +59,7 @@ inline double exp_tile(const TC* __restrict c, const double* __restrict h, doubl
 template <class TC>
 inline double max_tile(const TC* __restrict c, const double* __restrict h, Exponent exponent, index len) {
   double best = -__builtin_inf();
-#pragma omp simd reduction(max : best)
+#pragma omp simd reduction(OT_MAX : best)
   for (index j = 0; j < len; ++j) {
     const double t = exponent(c[j], h[j]);
     best = t > best ? t : best;

@@ -22,7 +22,7 @@ void c_transform(const CTransformArgs& A, index i0, index i1) {
       if (A.g) {
         const double* __restrict g = A.g + j;
         double low = __builtin_inf();
-#pragma omp simd reduction(min : low)
+#pragma omp simd reduction(OT_MIN : low)
         for (index l = 0; l < len; ++l) {
           const double w = to[l] - g[l];
           low = w < low ? w : low;

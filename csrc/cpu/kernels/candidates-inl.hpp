@@ -70,7 +70,7 @@ void candidates(const CandidateArgs& A, index i0, index i1) {
       for (index j0 = 0; j0 < m && bound < __builtin_inf(); j0 += G) {
         const index j1 = m - j0 < G ? m : j0 + G;
         double best = -__builtin_inf();
-#pragma omp simd reduction(max : best)
+#pragma omp simd reduction(OT_MAX : best)
         for (index j = j0; j < j1; ++j) {
           const double s = g[j] - (static_cast<double>(c[j]) - shift);
           best = s > best ? s : best;

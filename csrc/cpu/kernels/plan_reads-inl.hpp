@@ -94,7 +94,7 @@ void stats(const Geometry& g, index i0, index i1, CostStats& out) {
     for_tiles(g.m, [&](index j, index len) {
       const TC* __restrict c = static_cast<const TC*>(g.C) + i * g.ld + j;
       TC a = inf, b = -inf, bad = 0;
-#pragma omp simd reduction(min : a) reduction(max : b) reduction(+ : bad)
+#pragma omp simd reduction(OT_MIN : a) reduction(OT_MAX : b) reduction(+ : bad)
       for (index l = 0; l < len; ++l) {
         a = c[l] < a ? c[l] : a;
         b = c[l] > b ? c[l] : b;

@@ -17,6 +17,23 @@
 
 namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
+// Reductions of `omp simd`. Those of Clang start from the largest finite number, which hides infinities.
+#if defined(__clang__)
+#pragma omp declare reduction(least:float : omp_out = omp_in < omp_out ? omp_in : omp_out) \
+    initializer(omp_priv = __builtin_inf())
+#pragma omp declare reduction(least:double : omp_out = omp_in < omp_out ? omp_in : omp_out) \
+    initializer(omp_priv = __builtin_inf())
+#pragma omp declare reduction(most:float : omp_out = omp_in > omp_out ? omp_in : omp_out) \
+    initializer(omp_priv = -__builtin_inf())
+#pragma omp declare reduction(most:double : omp_out = omp_in > omp_out ? omp_in : omp_out) \
+    initializer(omp_priv = -__builtin_inf())
+#define OT_MIN least
+#define OT_MAX most
+#else
+#define OT_MIN min
+#define OT_MAX max
+#endif
+
 // A register of T, half a register of T, and the number of T in a register.
 template <class T>
 using Vec [[gnu::vector_size(OT_VEC)]] = T;
