@@ -56,7 +56,7 @@ def test_a_build_compared_with_itself(monkeypatch, tmp_path, capsys):
         "auto",
         "float64 kernel",
     ]
-    with pytest.raises(SystemExit, match="a build ended|holds no ot_fast"):
+    with pytest.raises(SystemExit, match=r"a build ended|holds no ot_fast"):
         compare.main(["tiny", "--base", str(tmp_path), "--new", str(ROOT), *common])
 
 
