@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
@@ -35,6 +34,7 @@ Vector = NDArray[np.float64]
 Pair = tuple[Vector, Vector]
 
 LARGEST_REG = 1e300  # of the core: beyond it costs are constant to the last digit
+LARGEST_FLOAT = float(np.finfo(np.float64).max)
 LEAST_REG = 1e-300
 
 
@@ -150,7 +150,7 @@ class Problem:
         """A difference of costs, as reg and rho are, in the core's units."""
         return _ldexp(value, -self.exponent)
 
-    @cached_property
+    @property
     def core_reg(self) -> float:
         return min(self.core_cost(self.reg), LARGEST_REG)
 
@@ -239,7 +239,7 @@ class Problem:
         """The values of reg, at most the largest float."""
         with np.errstate(over="ignore"):
             reg = np.ldexp(columns["reg"], self.exponent)
-        return np.minimum(reg, np.finfo(float).max)
+        return np.minimum(reg, LARGEST_FLOAT)
 
     # ------------------------------------------------------------------ what the core is given
 

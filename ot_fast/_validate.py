@@ -24,6 +24,8 @@ UNKNOWN = 1 << 62  # bytes, where a system does not state a limit
 
 def real(value: Any, name: str, *, positive: bool) -> float:
     """A finite float, > 0 or >= 0."""
+    if type(value) is float and 0 < value < math.inf:
+        return value
     rule = f"{name} must be a finite real number {'> 0' if positive else '>= 0'}"
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -40,6 +42,8 @@ def real(value: Any, name: str, *, positive: bool) -> float:
 
 def integer(value: Any, name: str, *, least: int, most: int = 2**63 - 1) -> int:
     """An int from `least` to `most`, by default the largest of the core."""
+    if type(value) is int and least <= value <= most:
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer >= {least}; got {type(value).__name__}")
     if value < least:

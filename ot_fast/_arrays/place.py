@@ -26,6 +26,8 @@ LIBRARIES["jaxlib"] = LIBRARIES["jax"]
 
 def is_cuda(value: Any) -> bool:
     """Whether a value is a CUDA array; tensors that require gradients included."""
+    if isinstance(value, np.ndarray):
+        return False
     if getattr(value, "is_cuda", False) is True:
         return True
     with contextlib.suppress(Exception):
@@ -71,6 +73,8 @@ def check_real(dtype: np.dtype[Any], name: str) -> None:
 
 def check_unmasked(value: Any, name: str, remedy: str) -> None:
     """ValueError for a masked array, or a list of them, with a masked entry."""
+    if type(value) is np.ndarray:
+        return
     parts = value if isinstance(value, list | tuple) else (value,)
     masks = [np.ma.getmaskarray(v) for v in parts if isinstance(v, np.ma.MaskedArray)]
     count = sum(np.count_nonzero(mask) for mask in masks)
@@ -117,8 +121,11 @@ def to_numpy(
 
 def as_float(array: NDArray[Any]) -> NDArray[Any]:
     """Native float32 (from float16, float32) or float64 (all else), without a copy if possible."""
+    wanted = float_dtype(array.dtype)
+    if array.dtype == wanted:
+        return array
     with np.errstate(over="ignore"):
-        return array.astype(float_dtype(array.dtype), copy=False)
+        return array.astype(wanted, copy=False)
 
 
 def float_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:

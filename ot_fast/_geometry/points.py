@@ -25,6 +25,7 @@ class Points:
 
     array: Any  # (n, d), row-major, float32 or float64
     box: Vector  # the least and the largest of every coordinate, (2, d), on the host
+    largest: float  # the largest absolute value of a coordinate
     place: Place
     name: str  # in messages
 
@@ -36,18 +37,13 @@ class Points:
             box = place.box(own)
         if not np.isfinite(box).all():
             _validate.finite(place.host(own), place.host(array), name)
-        return cls(own, box, place, name)
+        return cls(own, box, float(np.abs(box).max()), place, name)
 
     def on_host(self) -> Points:
         """The same points on the host."""
         if not self.place.cuda:
             return self
         return replace(self, array=self.place.host(self.array), place=HOST)
-
-    @cached_property
-    def largest(self) -> float:
-        """The largest absolute value of a coordinate."""
-        return float(np.abs(self.box).max())
 
     def norms(self) -> Any:
         """|x_i| in float64, where the points live."""
