@@ -184,16 +184,17 @@ def solve_term(
     if f is not None:
         phi = f / p.reg
     psi = np.zeros(m) if g is None else g / p.reg
-    settings = p.core.SinkhornOptions(
+    core, reg = p.core, p.core_reg
+    settings = core.SinkhornOptions(
         options.limits(p, MAX_ITER),
         kernel=_kernel(p, tol, symmetric),
-        start=p.core_reg if g is not None or symmetric else 0.0,
+        start=reg if g is not None or symmetric else 0.0,
         rho=p.core_rho,
         symmetric=symmetric,
     )
     newton = tol < FEW_DIGITS and math.isinf(p.rho) and not symmetric
-    solver = p.core.newton if newton else p.core.sinkhorn
-    problem = p.core_problem(p.core_reg, _stored_costs(p))
+    solver = core.newton if newton else core.sinkhorn
+    problem = p.core_problem(reg, _stored_costs(p))
     outcome = solver(problem, settings, phi, psi, options.callback, p.where)
     return Term(p, phi, psi, outcome)
 

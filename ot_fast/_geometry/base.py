@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ class BaseGeometry:
     has_forbidden: bool  # some entry is +inf
     exponent: int
     shift: float
+    _made: Any  # the handle, once it is made
     scale: float  # of costs above the least, in the core's units: the first reg of a cold start
 
     @property
@@ -41,16 +41,20 @@ class BaseGeometry:
         """The core that works where the costs live."""
         return core_of(self.place)
 
-    @cached_property
+    @property
     def handle(self) -> Any:
-        return self._handle()
+        """The costs as the core knows them."""
+        made = self.__dict__.get("_made")
+        if made is None:
+            made = self._made = self._handle()
+        return made
 
     def _handle(self) -> Any:
         raise NotImplementedError
 
     def _lasting(self) -> dict[str, Any]:
         """The attributes without what is made from them."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("handle", "swapped")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_made", "swapped")}
 
     def _copied(self, state: dict[str, Any]) -> Self:
         new = type(self).__new__(type(self))
