@@ -73,16 +73,16 @@ class Newton {
     StageResult last;
     if (limits_.tol < entropic::kNewtonSingle && !clock.exhausted()) last = run(at, stage);
     out.newton = true;
-    if (!last.overflow) {
+    if (!last.dense) {
       clock.reserve = 0;
       if (clock.can_pass()) {
         stage.tol = limits_.tol;
         stage.precision = Precision::f64;
         last = run(at, stage);
-        if (!last.overflow) conclude(out, last.value, p_.reg, limits_, clock);
+        if (!last.dense) conclude(out, last.value, p_.reg, limits_, clock);
       }
     }
-    if (last.overflow) fall_back(at, out);
+    if (last.dense) fall_back(at, out);
     out.n_iter = clock.n_iter;
     return out;
   }
@@ -120,7 +120,7 @@ class Newton {
   };
   struct StageResult {
     Value value;
-    bool overflow = false;  // more than `limit` entries exceed the threshold, or steps gained too little
+    bool dense = false;  // the plan is: more than `limit` entries exceed the threshold, or steps gained too little
     index steps_left = 0;
   };
 
@@ -139,7 +139,7 @@ class Newton {
     while (reg > entropic::kNewtonLast * p_.reg && !clock.exhausted()) {
       stage.reg = reg;
       const StageResult out = run(at, stage);
-      if (out.overflow) {
+      if (out.dense) {
         sinkhorn_.iteration().reset();
         const Goal goal{
             .tol = entropic::kLoose, .max_steps = out.steps_left, .noise = entropic::pass_noise(Precision::f32)};
@@ -172,7 +172,7 @@ class Newton {
     index slow = 0;                // steps in a row that gain little although no more entries can be kept
     for (index k = 0; k < stage.max_steps && v.error > stage.tol && !clock.exhausted() && !stagnation.stalled(); ++k) {
       if (!sparse) {
-        if (!policy_.raise()) return {.value = v, .overflow = true, .steps_left = stage.max_steps - k};
+        if (!policy_.raise()) return {.value = v, .dense = true, .steps_left = stage.max_steps - k};
         kept.threshold = policy_.threshold;
         v = evaluate(at, stage, at.columns, &kept);
         sparse = !kept.overflow;
