@@ -52,7 +52,7 @@ class EntropicCost(Loss):
         if not math.isinf(rho):
             left = np.expm1(-f / rho)
             f = reg * (float(other.sum()) - 1 - left) - rho * left
-        return self._term.cloud.place.put(f)
+        return self._place.put(f)
 
 
 def entropic_cost(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import dtype_of, place_of
+from ._arrays import Place, dtype_of, lasting, place_of
 from ._costs import cost_of
 from ._geometry import PointCloud, Points, points_of
 from ._options import Callback, Options
@@ -160,7 +160,7 @@ def _row_gradient(p: Problem, phi: Vector, psi: Vector) -> tuple[Vector, Any]:
     """phi after a row update, and the gradient in the row points: float64, where they live."""
     phi, cloud, place = phi.copy(), _cloud(p), p.geometry.place
     with place.active():
-        out = place.empty(cloud.x.shape, np.float64)
+        out = place.empty((cloud.shape[0], cloud.dimension), np.float64)
         plan = p.core_plan(p.a, phi, psi + p.log_b())
         p.core.gradient(plan, p.core_rho, phi, out, p.where)
         return phi, cloud.point_gradient(place.finished(out))
@@ -212,7 +212,7 @@ def _kernel(p: Problem, tol: float, symmetric: bool) -> str | None:
 def _stored_costs(p: Problem) -> Any:
     """The costs as a matrix, for the core, where reading them is faster; else None."""
     cloud = _cloud(p)
-    if cloud.x.shape[1] < 8 or math.prod(p.shape) > STORED_COST:
+    if cloud.dimension < 8 or math.prod(p.shape) > STORED_COST:
         return None
     costs = cloud.place.empty(cloud.shape, cloud.dtype)
     p.core.cost_rows(cloud.handle, costs, p.where)
@@ -252,7 +252,6 @@ class Loss:
     """What losses share: how their terms were solved."""
 
     _name: ClassVar[str]
-    _recomputed: ClassVar[tuple[str, ...]] = ()  # arrays that are not pickled
     value: float
 
     def __init__(self, terms: dict[str, Term], tol: float) -> None:
@@ -270,7 +269,11 @@ class Loss:
         return describe(text, self.tol, self.status)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}
+        return lasting(self)
+
+    @property
+    def _place(self) -> Place:
+        return self._worst.cloud.place
 
     def __float__(self) -> float:
         return self.value

@@ -120,7 +120,7 @@ class WarmStart:
 
 
 def _kind(cloud: PointCloud) -> tuple[Any, ...]:
-    return cloud.ground_cost, cloud.x.shape[1], cloud.dtype, cloud.place
+    return cloud.ground_cost, cloud.dimension, cloud.dtype, cloud.place
 
 
 def _equal(x: Points, y: Points) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import ReadOnly
 from ._losses import (
     Loss,
     Start,
@@ -31,8 +31,8 @@ Vector = NDArray[np.float64]
 class SinkhornDivergence(Loss):
     """A Sinkhorn divergence, with its gradients in positions and weights.
 
-    It can be pickled and copied, its points with it; of points on a CUDA device, a pickle holds
-    host arrays.
+    Attributes that are NumPy arrays are read-only: edit a copy. It can be pickled and copied, its
+    points with it; of points on a CUDA device, a pickle holds host arrays.
 
     Attributes
     ----------
@@ -59,7 +59,6 @@ class SinkhornDivergence(Loss):
     """
 
     _name = "sinkhorn_divergence"
-    _recomputed = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
 
     def __init__(self, terms: dict[str, Term], tol: float, mass: float) -> None:
         super().__init__(terms, tol)
@@ -72,11 +71,11 @@ class SinkhornDivergence(Loss):
         self.value = mass * value
         self.transport = mass * xy.value
 
-    @cached_property
+    @ReadOnly
     def gradient_x(self) -> Any:
         return self._in_points(0, self._terms["xy"].gradient_x, self._terms["xx"].gradient_x)
 
-    @cached_property
+    @ReadOnly
     def gradient_y(self) -> Any:
         return self._in_points(1, self._terms["xy"].gradient_y, self._terms["yy"].gradient_x)
 
@@ -89,11 +88,11 @@ class SinkhornDivergence(Loss):
     def gradient(self) -> tuple[Any, Any]:
         return self.gradient_x, self.gradient_y
 
-    @cached_property
+    @ReadOnly
     def gradient_a(self) -> Any:
         return self._in_weights(self._terms["xy"].f, self._terms["xx"].f)
 
-    @cached_property
+    @ReadOnly
     def gradient_b(self) -> Any:
         return self._in_weights(self._terms["xy"].g, self._terms["yy"].f)
 
@@ -103,13 +102,12 @@ class SinkhornDivergence(Loss):
             out = cross - own
         else:
             out = (p.rho + p.reg) * (np.exp(-own / p.rho) - np.exp(-cross / p.rho))
-        return p.geometry.place.put(out)
+        return self._place.put(out)
 
-    @property
+    @ReadOnly
     def potentials(self) -> tuple[Any, Any, Any, Any]:
-        put = self._terms["xy"].cloud.place.put
-        f, g, f_xx, g_yy = self._host_potentials()
-        return put(f), put(g), put(f_xx), put(g_yy)
+        f, g, f_xx, g_yy = map(self._place.put, self._host_potentials())
+        return f, g, f_xx, g_yy
 
     def _host_potentials(self) -> tuple[Vector, Vector, Vector, Vector]:
         xy, xx, yy = self._terms.values()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import ReadOnly, lasting
 from ._costs import Cost
 from ._geometry import Points
 from ._losses import (
@@ -29,8 +30,8 @@ from ._warm import start_of
 class MongeGap(Loss):
     """The Monge gap of a map on samples, with its gradient.
 
-    It can be pickled and copied, its points with it; of points on a CUDA device, a pickle holds
-    host arrays.
+    Attributes that are NumPy arrays are read-only: edit a copy. It can be pickled and copied, its
+    points with it; of points on a CUDA device, a pickle holds host arrays.
 
     Attributes
     ----------
@@ -59,7 +60,6 @@ class MongeGap(Loss):
     """
 
     _name = "monge_gap"
-    _recomputed = ("_matched",)
 
     def __init__(self, terms: dict[str, Term], tol: float) -> None:
         super().__init__(terms, tol)
@@ -72,31 +72,33 @@ class MongeGap(Loss):
             self.displacement = float(self._matched[0].mean())
         self.value = self.displacement - self.transport
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in lasting(self).items() if k != "_matched"}
+
     @cached_property
     def _matched(self) -> tuple[Any, Any]:
         """c(x_i, Tx_i), and its gradient in Tx_i."""
         cloud = self._terms["gap"].cloud
         return _matched(*cloud.points[::-1], cloud.ground_cost)
 
-    @property
+    @ReadOnly
     def gradient(self) -> Any:
         main, *own = self._terms.values()
         # W(Tx, Tx)/2 has the same gradient in each of its two arguments.
         pairs = [(-1.0, main.gradient_x), *((1.0, t.gradient_x) for t in own[:1])]
         return total(main.cloud.points[0], (1 / len(main.phi), self._matched[1]), *pairs)
 
-    @property
+    @ReadOnly
     def gradient_x(self) -> Any:
         main, *own = self._terms.values()
         pull = _matched(*main.cloud.points, main.cloud.ground_cost)[1]
         pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
         return total(main.cloud.points[1], (1 / len(main.psi), pull), *pairs)
 
-    @property
+    @ReadOnly
     def potentials(self) -> tuple[Any, Any]:
-        put = self._terms["gap"].cloud.place.put
-        f, g = self._host_potentials()
-        return put(f), put(g)
+        f, g = map(self._place.put, self._host_potentials())
+        return f, g
 
     def _host_potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self._terms["gap"].g, self._terms["gap"].f

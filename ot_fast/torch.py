@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -35,7 +36,8 @@ def _detached(value: Any) -> Any:
 
 
 def _like(array: Any, tensor: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(array).to(tensor)
+    """A tensor that no result keeps: of a read-only array, a copy."""
+    return (torch.tensor(array) if isinstance(array, np.ndarray) else array).to(tensor)
 
 
 def _scalar(value: float, *tensors: Any) -> torch.Tensor:
@@ -139,8 +141,7 @@ def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor
 class _Plan(Function):
     @staticmethod
     def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
-        plan = _solved(ctx, options, a, b, C, reg).plan
-        return _like(plan, C).clone()  # ctx keeps the plan itself: no cycle, no change from outside
+        return _like(_solved(ctx, options, a, b, C, reg).plan, C)
 
     @staticmethod
     @once_differentiable

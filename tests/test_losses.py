@@ -559,18 +559,6 @@ def test_warm_starts_are_copied_and_pickled(copied):
     assert twin.solves == 5  # the term of x is not solved again
 
 
-@pytest.mark.parametrize("loss", [otf.sinkhorn_divergence, otf.monge_gap])
-def test_what_the_caller_does_to_potentials_stays_there(loss):
-    x, y = pair(40, 2)
-    warm = otf.WarmStart()
-    r, want = loss(x, y, reg=0.1, init=warm), loss(x, y, reg=0.1)
-    for potential in r.potentials:
-        potential[...] = 7
-    for got, expected in zip(r.potentials, want.potentials, strict=True):
-        np.testing.assert_array_equal(got, expected)
-    same(loss(x, y, reg=0.1, init=warm), want)
-
-
 # ---- bad input --------------------------------------------------------------------------------
 
 X, Y = np.zeros((3, 2)), np.ones((3, 2))
@@ -638,9 +626,6 @@ def test_inputs_are_neither_changed_nor_kept():
     expected = otf.monge_gap(*before, reg=0.1).gradient
     np.testing.assert_array_equal(gap.gradient, expected)
     np.testing.assert_array_equal(x, before[0])
-    kept = gap.gradient
-    kept[:] = 0
-    np.testing.assert_array_equal(gap.gradient, expected)
 
 
 # ---- gradients of the plan --------------------------------------------------------------------

@@ -10,14 +10,18 @@ a library gives it, and is imported when the first array of the library comes.
 from .base import Cuda, Place, dtype_of
 from .host import HOST
 from .place import as_float, byte_strides, on_device, place_of, to_numpy
+from .read_only import ReadOnly, lasting, lock
 
 __all__ = [
     "HOST",
     "Cuda",
     "Place",
+    "ReadOnly",
     "as_float",
     "byte_strides",
     "dtype_of",
+    "lasting",
+    "lock",
     "on_device",
     "place_of",
     "to_numpy",

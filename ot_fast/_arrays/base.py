@@ -23,6 +23,7 @@ class Place:
     """
 
     cuda: ClassVar[bool] = False
+    writable: ClassVar[bool] = False  # whether arrays, once handed out, can be changed
 
     def where(self, threads: int = 0) -> Any:
         """What the core is told of a call: threads, or (device, stream, allocator)."""
@@ -60,6 +61,10 @@ class Place:
         """What `empty` gave, once it is written, as the caller gets it."""
         return array
 
+    def handed_out(self, array: Any) -> Any:
+        """An array that is kept, as the caller gets it: no change of that reaches this one."""
+        return array
+
     def ldexp(self, array: Any, exponent: int) -> Any:
         """array * 2^exponent, exactly."""
         raise NotImplementedError
@@ -93,6 +98,7 @@ class Cuda(Place):
 
     device: int
     cuda = True
+    writable = True
     library: ClassVar[str]
 
     def __repr__(self) -> str:
@@ -122,6 +128,9 @@ class Cuda(Place):
         if stream is not None and stream != self.stream():
             _backends.cuda().wait((self.device, stream, None))
         return self.cast(array, dtype, copy)
+
+    def handed_out(self, array: Any) -> Any:
+        return self.plain(array, dtype_of(array), copy=True)
 
     def ldexp(self, array: Any, exponent: int) -> Any:
         half = exponent // 2  # 2^exponent itself may not be a number

@@ -19,6 +19,7 @@ from .base import Cuda
 
 class Jax(Cuda):
     library = "jax"
+    writable = False
 
     def active(self) -> contextlib.AbstractContextManager[Any]:
         try:
@@ -27,6 +28,9 @@ class Jax(Cuda):
             from jax.experimental import enable_x64
 
         return enable_x64(True)  # type: ignore[no-any-return]
+
+    def handed_out(self, array: Any) -> Any:
+        return array
 
     def namespace(self) -> Any:
         return jax.numpy

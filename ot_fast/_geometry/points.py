@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _validate
-from .._arrays import HOST, Place, dtype_of, place_of
+from .._arrays import HOST, Place, dtype_of, lock, place_of
 from .._backends import core_of
 from .._costs import Cost, cost_of, norms
 from .base import BaseGeometry, PairCosts, Vector
@@ -38,6 +38,13 @@ class Points:
         if not np.isfinite(box).all():
             _validate.finite(place.host(own), place.host(array), name)
         return cls(own, box, float(np.abs(box).max()), place, name)
+
+    def __post_init__(self) -> None:
+        lock(self.array)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        lock(self.array)
 
     def on_host(self) -> Points:
         """The same points on the host."""
@@ -93,7 +100,7 @@ class PointCloud(BaseGeometry):
     Attributes
     ----------
     x, y : ndarray, shapes (n, d) and (m, d)
-        Copies of the points.
+        Copies of the points, read-only where they are NumPy arrays.
     cost, p : str, float
     shape : tuple of int
     dtype : numpy.dtype
@@ -162,11 +169,15 @@ class PointCloud(BaseGeometry):
 
     @property
     def x(self) -> Any:
-        return self.points[0].array
+        return self.place.handed_out(self.points[0].array)
 
     @property
     def y(self) -> Any:
-        return self.points[1].array
+        return self.place.handed_out(self.points[1].array)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.points[0].array.shape[1])
 
     @property
     def cost(self) -> str:
@@ -182,7 +193,7 @@ class PointCloud(BaseGeometry):
         return {"points": (u, u if y is x else y.on_host())}
 
     def _handle(self) -> Any:
-        x, y, k = self.x, self.y, -self.point_exponent
+        (x, y), k = (v.array for v in self.points), -self.point_exponent
         if k:
             x, y = self.place.ldexp(x, k), self.place.ldexp(y, k)
         return self.core.points(x, y, self.cost, self.p, self.place.where())
@@ -203,7 +214,7 @@ class PointCloud(BaseGeometry):
 
     def pair_costs(self) -> PairCosts:
         """A function that computes costs of pairs from host indices: float64, on the host."""
-        x, y = (self.place.host(v).astype(np.float64) for v in (self.x, self.y))
+        x, y = (self.place.host(v.array).astype(np.float64) for v in self.points)
         return lambda i, j: np.asarray(self.ground_cost.value(x[i], y[j]))
 
     def to_dense(self) -> Any:
@@ -223,6 +234,6 @@ class PointCloud(BaseGeometry):
         return self.place.ldexp(C, self.exponent) if self.exponent else C
 
     def __repr__(self) -> str:
-        d = self.x.shape[1]
+        d = self.dimension
         cost = f"{self.cost!r}, p={self.p:g}" if self.cost == "power" else repr(self.cost)
         return f"PointCloud(shape={self.shape}, d={d}, cost={cost}, dtype={self.dtype})"

@@ -22,7 +22,7 @@ _MAX_LINES = 3000
 def is_matching(result: Any) -> bool:
     """Whether the problem is a point cloud in one or two dimensions."""
     cloud = result.geometry
-    return isinstance(cloud, PointCloud) and cloud.x.shape[1] <= 2
+    return isinstance(cloud, PointCloud) and cloud.dimension <= 2
 
 
 def draw_matching(axes: Axes, result: Any, mass: float) -> None:

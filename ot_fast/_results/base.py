@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import Place, ReadOnly, lasting, lock
 from .._errors import Status
 from .._problem import History, Problem
 
@@ -64,9 +64,6 @@ class Result:
     host arrays. Arrays that follow from the others are left out; they are computed again on access.
     """
 
-    # Arrays in the caller's library, made on first access.
-    _recomputed: ClassVar[tuple[str, ...]] = ("a", "b", "potentials", "plan", "sparse_plan")
-
     message: str
 
     def __init__(self, problem: Problem, solve: Solve, error: float, history: History) -> None:
@@ -74,22 +71,30 @@ class Result:
         self.geometry = problem.geometry
         self.reg, self.b_scale = problem.reg, problem.b_scale
         self.method, self.tol, self.n_iter = solve.method, solve.tol, solve.n_iter
-        self.history = history
+        self.history = lock(history)
         self.marginal_error = error if math.isfinite(error) else math.inf
         self.converged = self.marginal_error <= self.tol
         self.status = checked_status(solve.status, self.converged)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in self._recomputed}
+        return lasting(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        lock(self.history)  # NumPy's pickles and copies are writable
+
+    @property
+    def _place(self) -> Place:
+        return self.geometry.place
 
     # ------------------------------------------------------------------ marginals and potentials
 
-    @cached_property
+    @ReadOnly
     def a(self) -> Any:
         p = self._problem
         return self._put(p.orient(p.a, p.b)[0] * p.mass)
 
-    @cached_property
+    @ReadOnly
     def b(self) -> Any:
         p = self._problem
         return self._put(p.orient(p.a, p.b)[1] * p.mass)
@@ -98,7 +103,7 @@ class Result:
         """(f, g) on the host, in the dtype of the costs."""
         raise NotImplementedError
 
-    @cached_property
+    @ReadOnly
     def potentials(self) -> tuple[Any, Any]:
         f, g = self._host_potentials()
         return self._put(f), self._put(g)
@@ -113,7 +118,7 @@ class Result:
 
     def _put(self, array: NDArray[Any]) -> Any:
         """To the caller's library and device."""
-        return self.geometry.place.put(array)
+        return self._place.put(array)
 
     # ------------------------------------------------------------------ the plan
 
@@ -162,12 +167,16 @@ class Result:
         """
         from .sparsify import Kept  # imports SciPy
 
-        P = self._sparsified(Kept.read(threshold=threshold, top_k=top_k, mass=mass))
-        return self.geometry.place.csr(P.indptr, P.indices, P.data, P.shape)
+        kept = Kept.read(threshold=threshold, top_k=top_k, mass=mass)
+        return self._put_csr(self._sparsified(kept))
 
     def _sparsified(self, kept: Kept) -> Any:
         """`sparsify`, on the host."""
         raise NotImplementedError
+
+    def _put_csr(self, P: Any) -> Any:
+        """A sparse matrix of the caller's library, which on the host has the arrays of P."""
+        return self._place.csr(P.indptr, P.indices, P.data, P.shape)
 
     # ------------------------------------------------------------------ for people
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _validate
-from .._arrays import Cuda, on_device, to_numpy
+from .._arrays import Cuda, ReadOnly, on_device, to_numpy
 from . import certificate
 from .base import Result, Solve
 from .plan import Plan
@@ -27,7 +27,8 @@ class OTResult(Result):
 
     Cheap fields are filled by the solver. The others are computed on first access, by passes over
     the costs, and kept. They read the caller's cost matrix, which must not have changed since the
-    solve. Arrays come back in the library and on the device of the costs.
+    solve. Arrays come back in the library and on the device of the costs. Attributes that are NumPy
+    arrays are read-only: edit a copy, ``r.plan.copy()``.
 
     A result can be pickled and copied, its costs with it. Of costs on a CUDA device a pickle holds
     host arrays, and what comes back computes on the host.
@@ -112,7 +113,7 @@ class OTResult(Result):
 
     # ------------------------------------------------------------------ the plan
 
-    @cached_property
+    @ReadOnly
     def plan(self) -> Any:
         return self._plan.dense()
 
@@ -120,9 +121,15 @@ class OTResult(Result):
     def plan_operator(self) -> Any:
         return self._plan.operator()
 
-    @cached_property
+    @property
     def sparse_plan(self) -> Any:
-        return self.sparsify(mass=max(1 - self.tol, TINY))
+        return self._put_csr(self._largest)
+
+    @ReadOnly
+    def _largest(self) -> Any:
+        from .sparsify import Kept, of_plan
+
+        return of_plan(self._plan, Kept.read(mass=max(1 - self.tol, TINY)))
 
     def _sparsified(self, kept: Kept) -> Any:
         from .sparsify import of_plan
@@ -174,7 +181,7 @@ class OTResult(Result):
             G = place.plain(G, np.float64)
             if not bool(xp.isfinite(G).all()):
                 raise ValueError("G must be finite")
-            plan = place.plain(self._plan.dense(), np.float64)  # the caller may have changed `plan`
+            plan = place.plain(self.plan, np.float64)
             return plan_vjp(plan, self.reg, G, tol, xp)
 
     # ------------------------------------------------------------------ for people

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _validate
+from .._arrays import ReadOnly, lock
 from .._geometry import Geometry
 from .._problem import Problem
 from .base import Result, Solve
@@ -71,8 +72,9 @@ class SparseResult(Result):
     """A transport plan with few entries, ``min <C,P> + reg/2 |P|^2``.
 
     All values are recomputed from the plan that is returned. Arrays come back in the library and on
-    the device of the costs. A result can be pickled and copied, its costs with it. Of costs on a
-    CUDA device a pickle holds host arrays, and what comes back computes on the host.
+    the device of the costs. Attributes that are NumPy arrays are read-only: edit a copy. A result
+    can be pickled and copied, its costs with it. Of costs on a CUDA device a pickle holds host
+    arrays, and what comes back computes on the host.
 
     Attributes
     ----------
@@ -133,14 +135,9 @@ class SparseResult(Result):
         if self.converged and self.gap > WIDE * abs(self.value):
             self.message += f"; the best plan may cost up to {self.gap:.3g} less, see gap"
 
-    @cached_property
+    @property
     def sparse_plan(self) -> Any:
-        return self._csr()
-
-    def _csr(self) -> Any:
-        """A copy of the plan in the caller's library: changes of it change nothing here."""
-        P, place = self._entries.csr, self.geometry.place
-        return place.csr(P.indptr, P.indices, P.data, P.shape) if place.cuda else P.copy()
+        return self._put_csr(lock(self._entries.csr))
 
     @property
     def plan_operator(self) -> Any:
@@ -173,12 +170,12 @@ class SparseResult(Result):
     def gap(self) -> float:
         return self.value - self.dual_value
 
-    @cached_property
+    @ReadOnly
     def plan(self) -> Any:
         n, m = self.geometry.shape
         place, size = self.geometry.place, self._entries.value.itemsize
         _validate.check_memory(n * m * size, f"a dense plan ({n} x {m})", "use sparse_plan", place)
-        return place.dense(self._csr())
+        return place.dense(self.sparse_plan)
 
     def plot(self) -> Figure:
         """The plan and the dual value on the way; needs ``ot-fast[plot]``.
