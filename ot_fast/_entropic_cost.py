@@ -41,16 +41,17 @@ class EntropicCost(Loss):
 
     @property
     def gradient_a(self) -> Any:
-        return self._in_weights(self._term.f, self._term.problem.b)
+        return self._in_weights(0)
 
     @property
     def gradient_b(self) -> Any:
-        return self._in_weights(self._term.g, self._term.problem.a)
+        return self._in_weights(1)
 
-    def _in_weights(self, f: Vector, other: Vector) -> Any:
-        rho, reg = self._term.problem.rho, self.reg
+    def _in_weights(self, side: int) -> Any:
+        p, reg = self._term.problem, self.reg
+        f, rho = self._term.potentials[side], p.rho
         if not math.isinf(rho):
-            left = np.expm1(-f / rho)
+            left, other = np.expm1(-f / rho), p.orient(p.a, p.b)[1 - side]
             f = reg * (float(other.sum()) - 1 - left) - rho * left
         return self._place.put(f)
 

@@ -82,7 +82,7 @@ def problem_of(
 
 def own_problem(p: Problem, side: int) -> Problem:
     """The problem of x (side 0) or y (side 1) with itself."""
-    points, weight = _cloud(p).points[side], (p.a, p.b)[side]
+    points, weight = _cloud(p).points[side], p.orient(p.a, p.b)[side]
     cloud = PointCloud.of(points, points, _cloud(p).ground_cost)
     return replace(p, geometry=cloud, a=weight, b=weight)
 
@@ -100,7 +100,8 @@ class Term:
     Everything is in the caller's units and at the mass of a and b, which sum to 1 unless rho is
     finite. Gradients are those of the dual at its maximum (Danskin): nothing is differentiated
     through the solver. Gradients in the points are where the points live; potentials and weights,
-    vectors of length n and m, are on the host.
+    vectors of length n and m, are on the host. ``phi`` and ``psi`` are of the core's rows and
+    columns.
     """
 
     def __init__(self, p: Problem, phi: Vector, psi: Vector, outcome: Any) -> None:
@@ -111,56 +112,61 @@ class Term:
         self.value = p.value(outcome.dual_value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("gradient_x", "_columns")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_rows", "_columns")}
 
     @property
     def cloud(self) -> PointCloud:
         return _cloud(self.problem)
 
     @property
-    def f(self) -> Vector:
-        """Potentials of x in cost units."""
-        return self.problem.reg * self.phi
+    def potentials(self) -> tuple[Vector, Vector]:
+        """(f, g) of x and y in cost units; columns without mass have their soft c-transform."""
+        p, psi = self.problem, self.psi
+        if (p.b == 0).any():
+            psi = np.where(p.b > 0, psi, self._columns[0])
+        return p.orient(p.reg * self.phi, p.reg * psi)
 
     @property
-    def g(self) -> Vector:
-        """Potentials of y; where b is 0, their soft c-transform."""
-        b, reg = self.problem.b, self.problem.reg
-        if not (b == 0).any():
-            return reg * self.psi
-        return np.where(b > 0, reg * self.psi, reg * self._columns[0])
-
-    @cached_property
     def gradient_x(self) -> Any:
-        """sum_j P_ij dc(x_i, y_j)/dx_i, shape (n, d): one pass over C."""
-        return _row_gradient(self.problem, self.phi, self.psi)[1]
+        """sum_j P_ij dc(x_i, y_j)/dx_i, shape (n, d)."""
+        return (self._columns if self.problem.transposed else self._rows)[1]
 
     @property
     def gradient_y(self) -> Any:
         """The same in y_j, shape (m, d)."""
-        return self._columns[1]
+        return (self._rows if self.problem.transposed else self._columns)[1]
+
+    @cached_property
+    def _rows(self) -> tuple[Vector, Any]:
+        """Updated phi, and the gradient in the points of the rows: one pass over C."""
+        return _row_gradient(self.problem, self.phi, self.psi)
 
     @cached_property
     def _columns(self) -> tuple[Vector, Any]:
-        """Updated psi, and the gradient in y: one pass over the swapped costs."""
+        """The same of the columns: one pass over the transpose."""
         p = self.problem
-        swapped = replace(p, geometry=self.cloud.swapped, a=p.b, b=p.a)
-        return _row_gradient(swapped, np.where(p.b > 0, self.psi, np.nan), self.phi)
+        turned = replace(p, geometry=self.cloud.turned, a=p.b, b=p.a)
+        return _row_gradient(turned, np.where(p.b > 0, self.psi, np.nan), self.phi)
 
-    def extended(self, points: Points) -> Vector:
-        """The potential g at other points y: one pass over their costs to x."""
-        p, x = self.problem, self.cloud.points[0]
-        cloud = PointCloud.of(points, x, self.cloud.ground_cost)
-        rows = replace(p, geometry=cloud, a=np.ones(len(points.array)), b=p.a)
+    def extended(self, points: Points, side: int) -> Vector:
+        """The potential of x (side 0) or y (side 1) at other points: one pass over their costs to
+        those of the other side.
+        """
+        p, other = self.problem, 1 - side
+        cloud = PointCloud.of(
+            points, self.cloud.points[other], self.cloud.ground_cost, transposed=False
+        )
+        weight, potential = p.orient(p.a, p.b)[other], p.orient(self.phi, self.psi)[other]
+        rows = replace(p, geometry=cloud, a=np.ones(len(points.array)), b=weight)
         damping = 1.0 if math.isinf(p.rho) else p.rho / (p.rho + p.reg)
-        return p.reg * rows.softmin(self.phi) * damping
+        return p.reg * rows.softmin(potential) * damping
 
 
 def _row_gradient(p: Problem, phi: Vector, psi: Vector) -> tuple[Vector, Any]:
     """phi after a row update, and the gradient in the row points: float64, where they live."""
     phi, cloud, place = phi.copy(), _cloud(p), p.geometry.place
     with place.active():
-        out = place.empty((cloud.shape[0], cloud.dimension), np.float64)
+        out = place.empty(cloud.rows.array.shape, np.float64)
         plan = p.core_plan(p.a, phi, psi + p.log_b())
         p.core.gradient(plan, p.core_rho, phi, out, p.where)
         return phi, cloud.point_gradient(place.finished(out))
@@ -169,7 +175,9 @@ def _row_gradient(p: Problem, phi: Vector, psi: Vector) -> tuple[Vector, Any]:
 def solve_term(
     p: Problem, options: Options, f: Vector | None = None, g: Vector | None = None
 ) -> Term:
-    """A term, started from potentials in cost units where they are known."""
+    """A term, started from potentials of the core's rows and columns, in cost units, where they are
+    known.
+    """
     cloud = _cloud(p)
     if p.core_reg < LEAST_RELATIVE_REG * cloud.range:
         raise ValueError(
@@ -214,7 +222,7 @@ def _stored_costs(p: Problem) -> Any:
     cloud = _cloud(p)
     if cloud.dimension < 8 or math.prod(p.shape) > STORED_COST:
         return None
-    costs = cloud.place.empty(cloud.shape, cloud.dtype)
+    costs = cloud.place.empty(p.shape, cloud.dtype)
     p.core.cost_rows(cloud.handle, costs, p.where)
     return p.core.dense(costs)
 

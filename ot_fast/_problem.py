@@ -10,7 +10,7 @@ reg of ``|P|^2 / 2``   ``reg``         ``reg M / 2^e``
 potentials             ``f, g``        ``f / 2^e - shift, g / 2^e``
 the same over reg                      ``f / reg + log M, g / reg``
 transport cost         ``v``           ``v / (2^e M) - shift``
-rows, columns          of ``C``        of ``C'``, where C is column-major
+rows, columns          of ``C``        of ``C'``, where C has more columns
 =====================  ==============  ===================================
 
 ``e`` and ``shift = min C`` belong to the geometry, whose handle reads the scaled costs. A relaxed
@@ -36,6 +36,7 @@ Pair = tuple[Vector, Vector]
 LARGEST_REG = 1e300  # of the core: beyond it costs are constant to the last digit
 LARGEST_FLOAT = float(np.finfo(np.float64).max)
 LEAST_REG = 1e-300
+SAME_SUM = 1e-12  # relative difference of two sums that is rounding
 
 
 class History(TypedDict):
@@ -74,9 +75,12 @@ class Problem:
         geometry = as_geometry(C)
         _validate.no_threads(threads, "C", geometry.place)
         n, m = geometry.shape
-        wa, wb, mass, b_scale = _validate.marginals(a, b, n, m, geometry.place)
+        wa, wb, mass, mass_b = _validate.marginals(a, b, n, m, geometry.place)
+        b_scale = mass / mass_b
         if geometry.transposed:
             wa, wb = wb, wa
+        if n < m and abs(b_scale - 1) < SAME_SUM:  # the mass of the transposed problem, to the bit
+            mass = mass_b
         problem = cls(geometry, wa, wb, reg, mass, b_scale, threads=threads)
         if problem.core_reg <= LEAST_REG:
             raise ValueError(f"reg must be above 1e-300 of the largest cost; reg = {reg:g}")
@@ -98,6 +102,8 @@ class Problem:
             else _validate.weights(w, name, size, cloud.place)[0]
             for w, name, size in zip((a, b), "ab", cloud.shape, strict=True)
         )
+        if cloud.transposed:
+            wa, wb = wb, wa
         return cls(cloud, wa, wb, reg, rho=rho, threads=threads)
 
     # ------------------------------------------------------------------ orientation

@@ -105,7 +105,7 @@ def weights(value: Any, name: str, size: int, place: Place = HOST) -> tuple[Vect
 def marginals(
     a: Any, b: Any, n: int, m: int, place: Place = HOST
 ) -> tuple[Vector, Vector, float, float]:
-    """(a, b, mass, b_scale): weights of sum 1, their common mass, and the factor put on b."""
+    """Weights of sum 1, and the sums of the caller's, which are equal up to rounding."""
     single = False
     wa = wb = None
     if a is not None:
@@ -126,7 +126,7 @@ def marginals(
         )
     ua = np.full(n, 1.0 / n) if wa is None else wa / mass_a
     ub = np.full(m, 1.0 / m) if wb is None else wb / mass_b
-    return ua, ub, mass_a, mass_a / mass_b
+    return ua, ub, mass_a, mass_b
 
 
 def regs(value: Any) -> Vector:

@@ -66,20 +66,21 @@ class WarmStart:
         if last is not None:
             new, old = p.geometry, last.cloud
             assert isinstance(new, PointCloud)
+            row, column = p.orient(0, 1)  # the sides, x or y, of the core's rows and columns
             fits = _kind(old) == _kind(new)
-            same_y = fits and _equal(old.points[1], new.points[1])
-            same_x = same_y and _equal(old.points[0], new.points[0])
-            if same_x and _unchanged(last, p, options):
+            same_columns = fits and _equal(old.points[column], new.points[column])
+            same = same_columns and _equal(old.points[row], new.points[row])
+            if same and _unchanged(last, p, options):
                 self.saved += round(self._cold_passes(name))
                 return last
             if fits:
-                start = self._chosen(name, "same" if same_y else "extended")
+                start = self._chosen(name, "same" if same_columns else "extended")
             if start == "same":
-                g = last.g
+                g = last.potentials[column]
                 if old.shape == new.shape:  # a guess that the first pass replaces
-                    f = last.f
+                    f = last.potentials[row]
             elif start == "extended":
-                g, extra = last.extended(new.points[1]), 1
+                g, extra = last.extended(new.points[column], column), 1
         term = solve_term(p, options, f, g)
         self._count(name, start, term.n_iter + extra)
         self._last[name] = term
@@ -143,7 +144,7 @@ def _unchanged(last: Term, p: Problem, options: Options) -> bool:
 
 
 class Given:
-    """Starts from potentials that the caller gave, by the name of their term."""
+    """Starts from potentials of columns that the caller gave, by the name of their term."""
 
     def __init__(self, potentials: dict[str, Vector]) -> None:
         self.potentials = potentials

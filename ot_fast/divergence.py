@@ -90,14 +90,15 @@ class SinkhornDivergence(Loss):
 
     @ReadOnly
     def gradient_a(self) -> Any:
-        return self._in_weights(self._terms["xy"].f, self._terms["xx"].f)
+        return self._in_weights(0, "xx")
 
     @ReadOnly
     def gradient_b(self) -> Any:
-        return self._in_weights(self._terms["xy"].g, self._terms["yy"].f)
+        return self._in_weights(1, "yy")
 
-    def _in_weights(self, cross: Vector, own: Vector) -> Any:
+    def _in_weights(self, side: int, name: str) -> Any:
         p = self._terms["xy"].problem
+        cross, own = self._terms["xy"].potentials[side], self._terms[name].potentials[0]
         if math.isinf(p.rho):
             out = cross - own
         else:
@@ -111,7 +112,7 @@ class SinkhornDivergence(Loss):
 
     def _host_potentials(self) -> tuple[Vector, Vector, Vector, Vector]:
         xy, xx, yy = self._terms.values()
-        return xy.f, xy.g, xx.g, yy.g
+        return (*xy.potentials, xx.potentials[1], yy.potentials[1])
 
 
 def sinkhorn_divergence(
@@ -222,6 +223,7 @@ def sinkhorn_divergence(
 
 def cloud_start(init: Any, p: Problem) -> Start:
     """How the terms "xy", "xx" and "yy" start."""
-    n, m = p.shape
-    terms = [("f", None, n), ("g", "xy", m), ("f_xx", "xx", n), ("g_yy", "yy", m)]
+    n, m = p.geometry.shape
+    f, g = p.orient(None, "xy")  # that of the core's columns starts the term
+    terms = [("f", f, n), ("g", g, m), ("f_xx", "xx", n), ("g_yy", "yy", m)]
     return start_of(init, SinkhornDivergence, terms, p.geometry.place)

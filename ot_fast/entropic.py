@@ -347,13 +347,16 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     geometry = result.geometry
     if not isinstance(geometry, PointCloud):
         raise TypeError(f"result must be of a PointCloud; it is of {geometry!r}")
-    target = PointCloud.of(*points_of((x_new, geometry.y), ("x_new", "y")), geometry.ground_cost)
+    points = points_of((x_new, geometry.y), ("x_new", "y"))
+    target = PointCloud.of(*points, geometry.ground_cost, transposed=False)
     place = geometry.place
     V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
     if V.shape[:1] != geometry.shape[1:]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
-    p = replace(result._problem, geometry=target, a=np.ones(target.shape[0]))
-    plan = p.core_plan(p.a, p.softmin(result._plan.psi), result._plan.h)
+    p, solved = result._problem, result._plan
+    b, psi = p.orient(p.a, p.b)[1], p.orient(solved.phi, solved.psi)[1]
+    p = replace(p, geometry=target, a=np.ones(target.shape[0]), b=b)
+    plan = p.core_plan(p.a, p.softmin(psi), psi + p.log_b())
     W = np.ascontiguousarray(V.reshape(len(V), -1).T, np.float64)
     out = p.core.apply_plan(plan, W, False, p.where).T
     out = np.ascontiguousarray(out).reshape(target.shape[0], *V.shape[1:])

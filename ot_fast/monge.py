@@ -79,21 +79,21 @@ class MongeGap(Loss):
     def _matched(self) -> tuple[Any, Any]:
         """c(x_i, Tx_i), and its gradient in Tx_i."""
         cloud = self._terms["gap"].cloud
-        return _matched(*cloud.points[::-1], cloud.ground_cost)
+        return _matched(*cloud.points, cloud.ground_cost)
 
     @ReadOnly
     def gradient(self) -> Any:
         main, *own = self._terms.values()
         # W(Tx, Tx)/2 has the same gradient in each of its two arguments.
-        pairs = [(-1.0, main.gradient_x), *((1.0, t.gradient_x) for t in own[:1])]
-        return total(main.cloud.points[0], (1 / len(main.phi), self._matched[1]), *pairs)
+        pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[:1])]
+        return total(main.cloud.points[1], (1 / len(main.phi), self._matched[1]), *pairs)
 
     @ReadOnly
     def gradient_x(self) -> Any:
         main, *own = self._terms.values()
-        pull = _matched(*main.cloud.points, main.cloud.ground_cost)[1]
-        pairs = [(-1.0, main.gradient_y), *((1.0, t.gradient_x) for t in own[1:])]
-        return total(main.cloud.points[1], (1 / len(main.psi), pull), *pairs)
+        pull = _matched(*main.cloud.points[::-1], main.cloud.ground_cost)[1]
+        pairs = [(-1.0, main.gradient_x), *((1.0, t.gradient_x) for t in own[1:])]
+        return total(main.cloud.points[0], (1 / len(main.psi), pull), *pairs)
 
     @ReadOnly
     def potentials(self) -> tuple[Any, Any]:
@@ -101,7 +101,7 @@ class MongeGap(Loss):
         return f, g
 
     def _host_potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self._terms["gap"].g, self._terms["gap"].f
+        return self._terms["gap"].potentials
 
 
 def _matched(x: Points, y: Points, ground_cost: Cost) -> tuple[Any, Any]:
@@ -212,13 +212,13 @@ def monge_gap(
     if n != m:
         raise ValueError(f"x and Tx must have as many points; got {n} and {m}")
     # Rows are the images: their gradient needs P with exact rows, and sums over columns.
-    main = problem_of(cloud.swapped, None, None, 1.0 if reg is None else reg, None, options)
+    main = problem_of(cloud.turned, None, None, 1.0 if reg is None else reg, None, options)
     if reg is None:
         mean = float(main.a @ main.cost_apply(main.b))
         main = replace(main, reg=0.05 * main.value(mean) or 1.0)
     problems = {"gap": main}
     if debias:
-        problems |= {"gap Tx": own_problem(main, 0), "gap x": own_problem(main, 1)}
+        problems |= {"gap Tx": own_problem(main, 1), "gap x": own_problem(main, 0)}
     potentials = [("f", "gap", n), ("g", None, n)]
     start = start_of(init, MongeGap, potentials, cloud.place)
     terms = solve_terms(problems, start, options)

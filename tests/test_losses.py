@@ -424,7 +424,7 @@ def test_a_point_cloud_gives_points_and_cost(loss, terms, cost):
         got = loss(cloud, reg=0.2)
         assert got.value == want.value
         np.testing.assert_array_equal(got.gradient_x, want.gradient_x)
-    assert "_made" in vars(cloud if loss is otf.sinkhorn_divergence else cloud.swapped)
+    assert "_made" in vars(cloud if loss is otf.sinkhorn_divergence else cloud.turned)
     for extra in ({"cost": "euclidean"}, {"p": 2.0}, {"cost": "power", "p": 1.5}):
         with pytest.raises(TypeError, match=r"x is a PointCloud, which has (y|Tx), cost and p"):
             loss(cloud, reg=0.2, **extra)

@@ -20,8 +20,10 @@ PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vect
 
 
 class BaseGeometry:
-    """What the core reads: ``C / 2^exponent - shift``, transposed where C is column-major.
+    """What the core reads: ``C / 2^exponent - shift``, or its transpose where C has more columns.
 
+    Solvers eliminate the rows of the core, and the potentials of its columns are their unknowns:
+    the fewer, the faster.
     The handle by which the core knows the costs is made when it is first needed; it is neither
     pickled nor copied. Of a geometry on a CUDA device a pickle holds host arrays.
     """
@@ -29,7 +31,7 @@ class BaseGeometry:
     place: Place
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    transposed: bool
+    transposed: bool  # the core's rows are the columns of C
     has_forbidden: bool  # some entry is +inf
     exponent: int
     shift: float
@@ -54,7 +56,7 @@ class BaseGeometry:
 
     def _lasting(self) -> dict[str, Any]:
         """The attributes without what is made from them."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_made", "swapped")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_made", "turned")}
 
     def _copied(self, state: dict[str, Any]) -> Self:
         new = type(self).__new__(type(self))

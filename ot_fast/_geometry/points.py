@@ -120,7 +120,6 @@ class PointCloud(BaseGeometry):
            [1., 1.]])
     """
 
-    transposed = False
     has_forbidden = False
     shift = 0.0
 
@@ -131,15 +130,23 @@ class PointCloud(BaseGeometry):
         self._load(*points_of((x, y), ("x", "y")), ground_cost)
 
     @classmethod
-    def of(cls, x: Points, y: Points, ground_cost: Cost) -> PointCloud:
-        """The costs between checked points of one dtype, without a copy."""
+    def of(
+        cls, x: Points, y: Points, ground_cost: Cost, *, transposed: bool | None = None
+    ) -> PointCloud:
+        """The costs between checked points of one dtype, without a copy.
+
+        `transposed` says whether y are the core's rows; by default they are where they are more.
+        """
         cloud = cls.__new__(cls)
         cloud._load(x, y, ground_cost)
+        if transposed is not None:
+            cloud.transposed = transposed
         return cloud
 
     def _load(self, x: Points, y: Points, ground_cost: Cost) -> None:
         self.points, self.ground_cost, self.place = (x, y), ground_cost, x.place
-        self.shape = len(x.array), len(y.array)
+        self.shape = n, m = len(x.array), len(y.array)
+        self.transposed = n < m
         self.dtype = dtype_of(x.array)
         if ground_cost.degree == 0:
             x.check_nonzero()
@@ -180,6 +187,11 @@ class PointCloud(BaseGeometry):
         return int(self.points[0].array.shape[1])
 
     @property
+    def rows(self) -> Points:
+        """The points of the core's rows."""
+        return self.points[self.transposed]
+
+    @property
     def cost(self) -> str:
         return self.ground_cost.name
 
@@ -196,19 +208,22 @@ class PointCloud(BaseGeometry):
         (x, y), k = (v.array for v in self.points), -self.point_exponent
         if k:
             x, y = self.place.ldexp(x, k), self.place.ldexp(y, k)
+        if self.transposed:
+            x, y = y, x
         return self.core.points(x, y, self.cost, self.p, self.place.where())
 
     @cached_property
-    def swapped(self) -> Self:
-        """The costs of y against x."""
-        state = {"points": self.points[::-1], "shape": self.shape[::-1]}
-        return self._copied(self._lasting() | state)
+    def turned(self) -> Self:
+        """The same costs, of which the core reads the transpose."""
+        return self._copied(self._lasting() | {"transposed": not self.transposed})
 
     def point_gradient(self, gradient: Any) -> Any:
-        """Derivatives in the points x that the core reads, float64, as derivatives in x."""
+        """Derivatives in the points of the core's rows as it reads them, float64, as derivatives in
+        the points themselves.
+        """
         degree = self.ground_cost.degree
         if degree == 0:  # the core reads x_i / |x_i|
-            return gradient / self.points[0].norms()[:, None]
+            return gradient / self.rows.norms()[:, None]
         exponent = self.point_exponent * ((degree or 1) - 1)
         return self.place.ldexp(gradient, exponent) if exponent else gradient
 
@@ -228,9 +243,11 @@ class PointCloud(BaseGeometry):
         n, m = self.shape
         size = n * m * self.dtype.itemsize
         _validate.check_memory(size, "the cost matrix", "keep the PointCloud", self.place)
-        C = self.place.empty((n, m), self.dtype)
+        C = self.place.empty((m, n) if self.transposed else (n, m), self.dtype)
         self.core.cost_rows(self.handle, C, self.place.where())
         C = self.place.finished(C)
+        if self.transposed:
+            C = C.T
         return self.place.ldexp(C, self.exponent) if self.exponent else C
 
     def __repr__(self) -> str:

@@ -182,7 +182,9 @@ class OTResult(Result):
             if not bool(xp.isfinite(G).all()):
                 raise ValueError("G must be finite")
             plan = place.plain(self.plan, np.float64)
-            return plan_vjp(plan, self.reg, G, tol, xp)
+            turn = self._problem.orient_matrix
+            in_rows, in_columns, in_costs = plan_vjp(turn(plan), self.reg, turn(G), tol, xp)
+            return (*self._problem.orient(in_rows, in_columns), turn(in_costs))
 
     # ------------------------------------------------------------------ for people
 
