@@ -177,11 +177,10 @@ class Problem:
     def value(self, v: float, mass: float = 1.0) -> float:
         return _ldexp(v + self.shift * mass, self.exponent) * self.mass
 
-    @property
-    def mass_entropy(self) -> float:
-        """KL(P | a (x) b) of the caller's plan, less M times that of the core's."""
+    def mass_entropy(self, mass: float = 1.0) -> float:
+        """KL(P | a (x) b) of the caller's plan, less M times that of the core's, of this mass."""
         M = self.mass
-        return M * (M - 1 - math.log(M)) if M != 1 else 0.0
+        return M * (M - 1 - mass * math.log(M)) if M != 1 else 0.0
 
     def potentials(self, f: Vector, g: Vector) -> tuple[NDArray[Any], NDArray[Any]]:
         """The caller's potentials from the core's f and g, in the dtype of the costs."""
@@ -233,7 +232,7 @@ class Problem:
         """The history of a solve with reg KL(P | a (x) b)."""
         reg = self._regs(columns)
         with np.errstate(over="ignore"):
-            dual = self.values(columns["dual_value"]) + reg * self.mass_entropy
+            dual = self.values(columns["dual_value"]) + reg * self.mass_entropy()
         return _history(columns, reg, dual)
 
     def quadratic_history(self, columns: dict[str, Vector]) -> History:

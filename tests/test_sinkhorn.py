@@ -336,6 +336,16 @@ def test_any_mass(method, mass):
     assert r.lower_bound * (1 - 1e-9) <= exact <= r.upper_bound * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("mass", [1e-6, 3.0, 1e9])
+def test_value_of_a_plan_that_is_no_solution(mass):
+    a, b, C = random_problem(9, 12, seed=9)
+    f, g = np.linspace(0, 0.1, 9), np.linspace(-0.2, 0.1, 12)
+    r = otf.sinkhorn(mass * a, mass * b, C, 0.1, init=(f, g), max_iter=0, on_fail="ignore")
+    assert abs(r.plan.sum() / mass - 1) > 1e-3
+    expected = entropic_value(r.plan, mass * a, mass * b, C, 0.1)[0]
+    assert r.value == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dtype_of_the_kernel_is_storage_not_accuracy(dtype):
     a, b, C = random_problem(12, 12, seed=10)

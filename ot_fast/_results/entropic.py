@@ -91,13 +91,14 @@ class OTResult(Result):
         row, col, _ = plan.unit
         mass = float(row.sum())
         inner = _inner(row, plan.phi) + _inner(col, plan.psi)
-        return p.value(p.core_reg * (inner + 1 - mass), mass=mass) + p.reg * p.mass_entropy
+        core = p.value(p.core_reg * (inner + 1 - mass), mass=mass)
+        return core + p.reg * p.mass_entropy(mass)
 
     @cached_property
     def dual_value(self) -> float:
         p, plan = self._problem, self._plan
         inner = _inner(p.a, plan.phi) + _inner(p.b, plan.psi) + 1 - plan.unit[0].sum()
-        return p.value(p.core_reg * float(inner)) + p.reg * p.mass_entropy
+        return p.value(p.core_reg * float(inner)) + p.reg * p.mass_entropy()
 
     @cached_property
     def lower_bound(self) -> float:
