@@ -1,0 +1,1 @@
+"""Random problems of every kind, solved and checked against independent answers."""

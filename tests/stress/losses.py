@@ -1,0 +1,91 @@
+"""Checks of losses on clouds: their terms between bounds from the potentials returned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import oracles
+from .checks import Noise, Record, check_finite
+from .draw import pairwise
+
+Vector = np.ndarray
+
+
+def check_loss(record: Record, r: Any) -> None:
+    """The value lies between what the potentials prove, and gradients are those of their plan."""
+    case, (a, b) = record.case, record.case.weights
+    names = {"monge_gap": ("gradient", "gradient_x")}.get(case.solver, ("gradient_x", "gradient_y"))
+    if not check_finite(record, r, ("value", "marginal_error", *names)) or not r.converged:
+        return
+    x, y = case.points
+    rho = case.options.get("unbalanced")
+    mass = 1.0 if rho is not None else a.sum()
+    a, b = a / mass, b / mass
+    if case.solver == "entropic_cost":  # its potentials are not public
+        term = r._terms["xy"]
+        f, g, own = term.f, term.g, []
+    else:
+        f, g, *own = r.potentials
+    cross = _interval(case, case.C, a, b, f, g, rho)
+    low, high = cross
+    span = r.marginal_error * (_far(f, g) + 40 * r.reg)
+    if case.solver.startswith("sinkhorn_divergence") or case.options.get("debias"):
+        for k, (points, w) in enumerate(((x, a), (y, b))):
+            h = own[k] if own else np.zeros(len(w))
+            C = pairwise(points, points, case.cost, case.p)
+            below, above = _interval(case, C, w, w, h, h, rho, 20 if own else 300)
+            low, high = low - above / 2, high - below / 2
+            span += r.marginal_error * (_far(h, h) + 40 * r.reg)
+    if rho is not None:
+        constant = 0.5 * r.reg * (a.sum() - b.sum()) ** 2
+        low, high = low + constant, high + constant
+    if case.solver == "entropic_cost":  # KL(P | a b) where a b has the square of the mass
+        constant = r.reg * (mass - 1 - np.log(mass))
+        low, high = low + constant, high + constant
+    low, high = mass * low, mass * high
+    if case.solver == "monge_gap":
+        moved = float(np.mean(np.diag(case.C)))
+        if not case.options.get("debias"):
+            low, high = (v - 2 * r.reg * np.log(len(a)) for v in (low, high))
+        low, high = moved - high, moved - low
+    noise = Noise.of(case, np.outer(a, b))
+    total = a.sum() * noise.cost + noise.sums * (a @ abs(f) + b @ abs(g))
+    terms = r.reg * a.sum() * b.sum()  # of unequal masses: they cancel
+    slack = mass * (span + 4 * total + noise.sums * terms)
+    record.check(
+        low - slack <= r.value <= high + slack,
+        "silent",
+        f"value {r.value!r}, of the potentials [{low!r}, {high!r}]",
+    )
+    _check_marginals(record, r, a, b, f, g, rho, noise)
+
+
+def _far(f: Vector, g: Vector) -> float:
+    return float(abs(f).max() + abs(g).max())
+
+
+def _interval(
+    case: Any, C: Vector, a: Vector, b: Vector, f: Vector, g: Vector, rho: Any, sweeps: int = 3
+) -> oracles.Interval:
+    if rho is not None:
+        return oracles.relaxed_interval(a, b, C, case.reg, rho, f, g)
+    return oracles.entropic_interval(a, b, C, case.reg, g, sweeps)
+
+
+def _check_marginals(
+    record: Record, r: Any, a: Vector, b: Vector, f: Vector, g: Vector, rho: Any, noise: Noise
+) -> None:
+    """The plan of the potentials has the marginals, as "converged" says."""
+    P = oracles.gibbs(a, b, record.case.C, r.reg, f, g)
+    want = [a, b] if rho is None else [w * np.exp(-u / rho) for w, u in ((a, f), (b, g))]
+    rounding = 8 * (noise.cost + noise.eps * (abs(f).max() + abs(g).max())) / r.reg
+    if rounding > 0.1:  # potentials and costs do not resolve the plan
+        return
+    error = max(abs(P.sum(k) - w).sum() for k, w in zip((1, 0), want, strict=True)) / a.sum()
+    record.check(
+        error <= 1.01 * r.tol + rounding,
+        "silent",
+        f"converged, but the marginals are off by {error:.3g}",
+    )
