@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import HOST, Cuda, Place, as_float, on_device, to_numpy
+from ._arrays import HOST, Cuda, Place, as_float, is_bfloat16, on_device, to_numpy
 from ._backends import core_of
 
 Vector = NDArray[np.float64]
@@ -81,44 +81,74 @@ def _first(mask: NDArray[np.bool_]) -> tuple[int, int]:
     return index, int(np.count_nonzero(mask))
 
 
-def weights(value: Any, name: str, size: int, place: Place = HOST) -> tuple[Vector, bool]:
-    """Nonnegative float64 weights of the given size, and whether they came in single precision."""
-    remedy = f"pass {name}.filled(0) to give those entries no mass"
-    array = to_numpy(value, name, place, masked=remedy)
+def _filled(name: str, value: str, effect: str) -> tuple[str, str]:
+    """What to do about missing entries: of a masked array, and of pandas."""
+    masked, nullable = (f"pass {name}.{fill}({value}) {effect}" for fill in ("filled", "fillna"))
+    return masked, nullable
+
+
+def _doubles(array: NDArray[Any]) -> Vector:
+    """A float64 copy, infinite beyond the range of float64."""
+    with np.errstate(over="ignore"):
+        return np.array(array, dtype=np.float64)
+
+
+def weights(
+    value: Any, name: str, size: int, place: Place = HOST, other: int = 0
+) -> tuple[Vector, float]:
+    """Nonnegative float64 weights of the given size, and the rounding of their sum, relative.
+
+    `other` is the size of the other marginal.
+    """
+    missing = _filled(name, "0", "to give those entries no mass")
+    array = to_numpy(value, name, place, missing=missing)
     if array.shape != (size,):
-        raise ValueError(f"{name} must have shape ({size},) to match C; got {array.shape}")
-    single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-    out = np.array(array, dtype=np.float64)
+        hint = ""
+        if array.shape == (other,):
+            hint = "; it fits the other marginal: pass C.T, or a and b the other way round"
+        elif array.size == size == max(array.shape, default=0):
+            hint = f"; pass np.ravel({name})"
+        raise ValueError(f"{name} must have shape ({size},) to match C; got {array.shape}{hint}")
+    out = _doubles(array)
     bad = ~(np.isfinite(out) & (out >= 0))
     if bad.any():
         k, count = _first(bad)
         raise ValueError(
-            f"{name} must be finite and >= 0; {name}[{k}] = {array[k]} ({count} of {size} entries)"
+            f"{name} must be finite and >= 0; {name}[{k}] = {array[k]!s} "
+            f"({count} of {size} entries)"
         )
     with np.errstate(over="ignore"):
         total = float(out.sum())
     if not 0 < total < math.inf:
         raise ValueError(f"{name} must have a positive, finite sum; its sum is {total}")
-    return out, single
+    return out, _rounding("bfloat16" if is_bfloat16(value) else array.dtype.name, total / size)
+
+
+def _rounding(dtype: str, mean: float) -> float:
+    """How far rounding may move the sum of weights of this mean, relative to the sum.
+
+    Twice eps of a half type: entries are rounded, and so is the sum that normalised them. Entries
+    of float16 below 2^-14 are multiples of 2^-24.
+    """
+    halves = {"float16": 2 * 2.0**-10 + 2.0**-25 / mean, "bfloat16": 2 * 2.0**-7}
+    return halves.get(dtype, 1e-5 if dtype == "float32" else 1e-7)
 
 
 def marginals(
     a: Any, b: Any, n: int, m: int, place: Place = HOST
 ) -> tuple[Vector, Vector, float, float]:
     """Weights of sum 1, and the sums of the caller's, which are equal up to rounding."""
-    single = False
     wa = wb = None
+    slack = 0.0
     if a is not None:
-        wa, one = weights(a, "a", n, place)
-        single |= one
+        wa, slack = weights(a, "a", n, place, other=m)
     if b is not None:
-        wb, one = weights(b, "b", m, place)
-        single |= one
+        wb, rounding = weights(b, "b", m, place, other=n)
+        slack = max(slack, rounding)
     mass_a = 1.0 if wa is None else float(wa.sum())
     mass_b = mass_a if wb is None else float(wb.sum())
     if wa is None:
         mass_a = mass_b
-    slack = 1e-5 if single else 1e-7
     if abs(mass_a - mass_b) > slack * max(mass_a, mass_b):
         raise ValueError(
             f"a and b must have equal sums to {slack:g} relative; they are {mass_a:.17g} and "
@@ -131,10 +161,11 @@ def marginals(
 
 def regs(value: Any) -> Vector:
     """A nonempty vector of regularisations > 0."""
-    array = np.atleast_1d(to_numpy(value, "regs", masked="pass regs.compressed()"))
+    missing = "pass regs.compressed()", "pass regs.dropna()"
+    array = np.atleast_1d(to_numpy(value, "regs", missing=missing))
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"regs must be a nonempty vector; got shape {array.shape}")
-    out = array.astype(np.float64)
+    out = _doubles(array)
     bad = ~(np.isfinite(out) & (out > 0))
     if bad.any():
         k, count = _first(bad)
@@ -146,7 +177,7 @@ def regs(value: Any) -> Vector:
 
 def matrix(value: Any, name: str) -> NDArray[Any]:
     """A nonempty 2-D float32 or float64 array, as given where the kernels can take it."""
-    array = to_numpy(value, name, masked=f"pass {name}.filled(np.inf) to forbid those pairs")
+    array = to_numpy(value, name, missing=_filled(name, "np.inf", "to forbid those pairs"))
     if array.ndim != 2:
         raise ValueError(f"{name} must be a matrix (n, m); got shape {array.shape}")
     if 0 in array.shape:
@@ -155,6 +186,15 @@ def matrix(value: Any, name: str) -> NDArray[Any]:
     if array.dtype != (np.float32 if single else np.float64) or not array.flags.aligned:
         check_memory(array.size * (4 if single else 8), f"{name} as floats", "pass float64")
     out = as_float(array)
+    if array.dtype.itemsize > 8:
+        beyond = np.isinf(out) & np.isfinite(array)
+        if beyond.any():
+            k, count = _first(beyond)
+            i, j = divmod(k, array.shape[1])
+            raise ValueError(
+                f"{name} must be in the range of float64; {name}[{i}, {j}] = {array[i, j]!s} "
+                f"({count} of {array.size} entries)"
+            )
     return out if out.flags.aligned else out.copy()
 
 
@@ -165,7 +205,9 @@ def points(value: Any, name: str, place: Place = HOST) -> Any:
     else:
         flat = getattr(value, "ndim", 2) == 1
         rest = f"{name}.compressed()" if flat else f"np.ma.compress_rows({name})"
-        array = to_numpy(value, name, masked=f"pass {rest} to leave those points out")
+        masked = f"pass {rest} to leave those points out"
+        missing = masked, f"pass {name}.dropna() to leave those points out"
+        array = to_numpy(value, name, missing=missing)
     shape = tuple(int(k) for k in array.shape)
     if len(shape) not in (1, 2):
         raise ValueError(f"{name} must have shape (n, d) or (n,); got {shape}")
@@ -246,8 +288,8 @@ def check_memory(size: int, what: str, remedy: str, place: Place = HOST) -> None
 
 def potential(value: Any, name: str, size: int, place: Place = HOST) -> Vector:
     """A finite potential of the given size, in float64."""
-    remedy = f"pass {name}.filled(0) to start those entries at 0"
-    array = np.array(to_numpy(value, f"init {name}", place, masked=remedy), np.float64)
+    missing = _filled(name, "0", "to start those entries at 0")
+    array = _doubles(to_numpy(value, f"init {name}", place, missing=missing))
     if array.shape != (size,):
         raise ValueError(f"init {name} must have shape ({size},); got {array.shape}")
     if not np.isfinite(array).all():

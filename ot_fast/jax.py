@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import divergence, entropic, monge
+from ._arrays import to_numpy
 from ._entropic_cost import entropic_cost
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence"]
@@ -56,9 +57,14 @@ def _call(solve: Solve, names: tuple[str, ...], reg: Any, inputs: tuple[Any, ...
     return jax.pure_callback(host, tuple(shapes), reg, *inputs, vmap_method="sequential")
 
 
-def _floats(*values: Any) -> list[Any]:
-    arrays = [jnp.asarray(v) for v in values]
-    dtype = jnp.result_type(float, *arrays) if not arrays else jnp.result_type(*arrays)
+def _array(value: Any, name: str) -> Any:
+    """An array of JAX; what is none becomes one as NumPy reads it."""
+    return value if isinstance(value, jax.Array) else jnp.asarray(to_numpy(value, name))
+
+
+def _floats(**values: Any) -> list[Any]:
+    arrays = [_array(v, name) for name, v in values.items()]
+    dtype = jnp.result_type(*arrays)
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.result_type(float)
     return [v.astype(dtype) for v in arrays]
@@ -113,8 +119,8 @@ def _sinkhorn(reg: float, a: Any, b: Any, C: Any, **options: Any) -> Any:
     return _Solved(entropic.sinkhorn(a, b, C, reg, **options))
 
 
-def _weights(w: Any, size: int, like: Any) -> Any:
-    return jnp.full(size, 1.0 / size, like.dtype) if w is None else jnp.asarray(w)
+def _weights(w: Any, name: str, size: int, like: Any) -> Any:
+    return jnp.full(size, 1.0 / size, like.dtype) if w is None else _array(w, name)
 
 
 def monge_gap(x: Any, Tx: Any, *, reg: Any = None, **options: Any) -> Any:
@@ -129,7 +135,7 @@ def monge_gap(x: Any, Tx: Any, *, reg: Any = None, **options: Any) -> Any:
     >>> gradient.shape
     (50, 2)
     """
-    x, Tx = _floats(x, Tx)
+    x, Tx = _floats(x=x, Tx=Tx)
     call = _gap_at_default_reg if reg is None else _gap
     reg = jnp.asarray(0.0 if reg is None else reg)
     return _layer(_Static(call, options), ("gradient_x", "gradient"), reg, x, Tx)
@@ -155,15 +161,15 @@ def sinkhorn_clouds(
 def _of_clouds(
     call: Solve, x: Any, y: Any, a: Any, b: Any, reg: Any, options: dict[str, Any]
 ) -> Any:
-    x, y = _floats(x, y)
-    a, b = _weights(a, len(x), x), _weights(b, len(y), y)
+    x, y = _floats(x=x, y=y)
+    a, b = _weights(a, "a", len(x), x), _weights(b, "b", len(y), y)
     names = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
     return _layer(_Static(call, options), names, jnp.asarray(reg), x, y, a, b)
 
 
 def sinkhorn(a: Any, b: Any, C: Any, reg: Any, **options: Any) -> Any:
     """The ``value`` of :func:`ot_fast.sinkhorn`, differentiable in a, b and C."""
-    (C,) = _floats(C)
-    a, b = _weights(a, C.shape[0], C), _weights(b, C.shape[1], C)
+    (C,) = _floats(C=C)
+    a, b = _weights(a, "a", C.shape[0], C), _weights(b, "b", C.shape[1], C)
     names = ("gradient_a", "gradient_b", "gradient_C")
     return _layer(_Static(_sinkhorn, options), names, jnp.asarray(reg), a, b, C)

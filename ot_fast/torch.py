@@ -20,6 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from . import divergence, entropic, monge
+from ._arrays import as_float, to_numpy
 from ._entropic_cost import entropic_cost
 
 __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
@@ -27,8 +28,18 @@ __all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "s
 _GRADIENTS = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
 
 
-def _tensors(*values: Any) -> list[Any]:
-    return [v if v is None or torch.is_tensor(v) else torch.as_tensor(v) for v in values]
+def _tensors(**values: Any) -> list[Any]:
+    """Tensors of floats; what is no tensor becomes one as NumPy reads it."""
+    return [None if v is None else _tensor(v, name) for name, v in values.items()]
+
+
+def _tensor(value: Any, name: str) -> torch.Tensor:
+    if not torch.is_tensor(value):
+        array = as_float(to_numpy(value, name))
+        return torch.as_tensor(np.require(array, requirements=["C", "W"]))
+    if value.is_floating_point() or value.is_complex():  # a complex one is refused later
+        return value
+    return value.double()
 
 
 def _detached(value: Any) -> Any:
@@ -76,7 +87,7 @@ def monge_gap(x: Any, Tx: Any, **options: Any) -> torch.Tensor:
     torch.Size([50, 2])
     """
     solve = partial(monge.monge_gap, **options)
-    return _Points.apply(solve, ("gradient_x", "gradient"), *_tensors(x, Tx))
+    return _Points.apply(solve, ("gradient_x", "gradient"), *_tensors(x=x, Tx=Tx))
 
 
 def sinkhorn_divergence(
@@ -84,7 +95,7 @@ def sinkhorn_divergence(
 ) -> torch.Tensor:
     """:func:`ot_fast.sinkhorn_divergence`, differentiable in x, y, a and b."""
     solve = partial(divergence.sinkhorn_divergence, reg=reg, **options)
-    return _Points.apply(solve, _GRADIENTS, *_tensors(x, y, a, b))
+    return _Points.apply(solve, _GRADIENTS, *_tensors(x=x, y=y, a=a, b=b))
 
 
 def sinkhorn_clouds(
@@ -95,7 +106,7 @@ def sinkhorn_clouds(
     Options are those of :func:`ot_fast.sinkhorn_divergence`; C is never stored.
     """
     solve = partial(entropic_cost, reg=reg, **options)
-    return _Points.apply(solve, _GRADIENTS, *_tensors(x, y, a, b))
+    return _Points.apply(solve, _GRADIENTS, *_tensors(x=x, y=y, a=a, b=b))
 
 
 def _solved(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> Any:
@@ -135,7 +146,7 @@ def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor
     >>> bool((C.grad.sum(1) - 1 / 20).abs().max() < 1e-9)
     True
     """
-    return _Value.apply(options, *_tensors(a, b, C), reg)
+    return _Value.apply(options, *_tensors(a=a, b=b, C=C), reg)
 
 
 class _Plan(Function):
@@ -161,4 +172,4 @@ def sinkhorn_plan(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.T
 
     By implicit differentiation, see :meth:`ot_fast.OTResult.plan_vjp`.
     """
-    return _Plan.apply(options, *_tensors(a, b, C), reg)
+    return _Plan.apply(options, *_tensors(a=a, b=b, C=C), reg)

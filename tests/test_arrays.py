@@ -1,4 +1,5 @@
-"""How arrays are converted: masked arrays are refused wherever one is taken."""
+"""How arrays are converted: what other libraries call missing is refused wherever one is taken, and
+low precision is what it is called."""
 
 from __future__ import annotations
 
@@ -91,6 +92,149 @@ def test_the_remedies_work():
 def test_an_array_without_masked_entries_is_read():
     got, want = (otf.sinkhorn(None, None, c, 0.1) for c in (np.ma.array(C), C))
     np.testing.assert_array_equal(got.plan, want.plan)
+
+
+class Wrapped:
+    """What another library may hand out: an object that NumPy reads."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_masked_arrays_of_other_libraries():
+    np.testing.assert_array_equal(
+        otf.sinkhorn(None, None, Wrapped(C), 0.1).plan, otf.sinkhorn(None, None, C, 0.1).plan
+    )
+    with refused("C", 12, 400, "pass C.filled(np.inf) to forbid those pairs"):
+        otf.sinkhorn(None, None, Wrapped(masked(C, 12)), 0.1)
+
+
+def test_masked_arrays_of_methods_and_paths():
+    r = otf.sinkhorn(None, None, otf.PointCloud(X, X), 0.1)
+    with refused("G", 12, 400, "fill the masked entries"):
+        r.plan_vjp(masked(C, 12))
+    with refused("x_new", 2, 40, "pass np.ma.compress_rows(x_new) to leave those points out"):
+        otf.entropic_map(r, masked(X, 2))
+    with refused("values", 2, 40, "fill the masked entries"):
+        otf.entropic_map(r, X, masked(X, 2))
+    with refused("regs", 1, 20, "pass regs.compressed()"):
+        otf.sinkhorn_path(None, None, C, masked(W, 1))
+    for option in ("tol", "time_limit"):
+        with pytest.raises(TypeError, match=f"^{option} must be .*MaskedConstant"):
+            otf.sinkhorn(None, None, C, 0.1, **{option: np.ma.masked})
+
+
+# ---- tables -----------------------------------------------------------------------------------
+
+COLUMNS = ["Float64", "Float32", "double[pyarrow]", "float[pyarrow]", "Int64", "boolean"]
+
+
+def table(values, dtype):
+    """Quarters in columns of a nullable dtype of pandas, and as an array of the dtype kept."""
+    pd = pytest.importorskip("pandas")
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    quarters = np.round(4 * values) / (1 if dtype == "Int64" else 4)
+    if dtype == "boolean":
+        quarters = quarters > 0.5
+    frame = (pd.DataFrame if values.ndim == 2 else pd.Series)(quarters).astype(dtype)
+    return frame, quarters.astype("float32" if "loat" in dtype and "64" not in dtype else float)
+
+
+@pytest.mark.parametrize("dtype", COLUMNS)
+def test_nullable_columns_without_missing_values(dtype):
+    frame, array = table(C, dtype)
+    costs = otf.DenseCost(frame)
+    assert costs.dtype == array.dtype
+    np.testing.assert_array_equal(costs.C, array)
+    ones, w = table(np.ones(N), dtype)
+    np.testing.assert_array_equal(otf.sinkhorn(ones, ones, C, 0.1).a, w)
+    points = otf.PointCloud(frame, frame)
+    np.testing.assert_array_equal(points.x, array)
+    mixed = frame.copy()
+    mixed[3] = array[:, 3].astype(float)
+    np.testing.assert_array_equal(otf.PointCloud(mixed, mixed).x, array)
+
+
+@pytest.mark.parametrize("dtype", COLUMNS)
+def test_missing_values_raise_with_the_remedy(dtype):
+    frame, _ = table(C, dtype)
+    w, _ = table(np.ones(N), dtype)
+    frame.iloc[1, 2] = None
+    w.iloc[3] = None
+    for call, message in (
+        (lambda: otf.sinkhorn(None, None, frame, 0.1), "C has .* pass C.fillna(np.inf) to forbid"),
+        (lambda: otf.sinkhorn(w, None, C, 0.1), "a has .* pass a.fillna(0) to give those"),
+        (lambda: otf.sinkhorn(None, w, C, 0.1), "b has .* pass b.fillna(0) to give those"),
+        (lambda: otf.PointCloud(X, frame), "y has .* pass y.dropna() to leave those"),
+        (lambda: otf.sinkhorn(W, W, C, 0.1, init=(w, None)), "init f has .* pass f.fillna(0)"),
+        (lambda: otf.sinkhorn_path(W, W, C, w), "regs has .* pass regs.dropna()"),
+    ):
+        name, rest = message.split(" has .* ")
+        text = rf"^{name} has missing values \(1 of (20|400) entries\); {re.escape(rest)}"
+        with pytest.raises(ValueError, match=text):
+            call()
+
+
+def test_columns_that_are_not_numbers():
+    pd = pytest.importorskip("pandas")
+    for column in (["a"] * N, [str(v) for v in W], [object()] * N):
+        with pytest.raises(TypeError, match=r"^C must hold real numbers; its dtype is object"):
+            otf.sinkhorn(None, None, pd.DataFrame(C).assign(last=column), 0.1)
+
+
+# ---- low precision ----------------------------------------------------------------------------
+
+
+def half(dtype):
+    return np.dtype(getattr(pytest.importorskip("ml_dtypes"), dtype, None) or dtype)
+
+
+def softmax(n, dtype, scale, seed=0):
+    """Weights of sum 1, each rounded to a half type."""
+    z = scale * np.random.default_rng(seed).normal(size=n)
+    w = np.exp(z - z.max())
+    return (w / w.sum()).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("scale", [0, 0.1, 1, 3])
+@pytest.mark.parametrize("n", [10, 1000, 100_000])
+def test_rounded_weights_are_weights(dtype, scale, n):
+    w = softmax(n, half(dtype), scale)
+    cost = otf.PointCloud(np.arange(2.0), np.arange(float(n)) / n)
+    r = otf.sinkhorn(None, w, cost, 1.0)
+    total = w.astype(float).sum()
+    np.testing.assert_allclose(r.b_scale, 1, rtol=0, atol=1e-12)  # a has the sum of b
+    r = otf.sinkhorn([0.5, 0.5], w, cost, 1.0)
+    np.testing.assert_allclose(r.b_scale * total, 1, rtol=1e-12)
+    np.testing.assert_allclose(r.plan.sum(), 1, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slack"), [("float16", 2e-3), ("bfloat16", 1.6e-2), ("float32", 1e-5)]
+)
+def test_sums_that_no_rounding_explains_are_refused(dtype, slack):
+    dtype = half(dtype) if "b" in dtype or "16" in dtype else dtype
+    w = np.full(16, 1 / 16).astype(dtype)
+    with pytest.raises(ValueError, match=r"^a and b must have equal sums"):
+        otf.sinkhorn(np.full(4, (1 + 1.2 * slack) / 4), w, C[:4, :16], 0.1)
+    r = otf.sinkhorn(np.full(4, (1 + 0.6 * slack) / 4), w, C[:4, :16], 0.1)
+    assert r.b_scale == pytest.approx(1 + 0.6 * slack)
+
+
+def test_bfloat16_is_stored_as_float32():
+    low = C.astype(half("bfloat16"))
+    r, want = (otf.sinkhorn(None, None, c, 0.1) for c in (low, low.astype(np.float32)))
+    assert r.plan.dtype == np.float32
+    np.testing.assert_array_equal(r.plan, want.plan)
+    assert otf.PointCloud(low, low).x.dtype == np.float32
+    eighth = C.astype(half("float8_e4m3fn"))
+    with pytest.raises(TypeError, match=r"^C must hold real .*float8_e4m3fn \(convert it to float"):
+        otf.sinkhorn(None, None, eighth, 0.1)
 
 
 # ---- the package ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import array
 import decimal
 import fractions
 import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -43,6 +44,13 @@ def read_only(v):
     return v
 
 
+def mapped(v):
+    with tempfile.TemporaryFile() as file:
+        out = np.memmap(file, v.dtype, "w+", shape=v.shape)
+    out[...] = v
+    return out
+
+
 def interleaved(v):
     return np.repeat(v, 2, axis=-1)[..., ::2]
 
@@ -61,11 +69,16 @@ LAYOUTS = {
     "big-endian": lambda v: v.astype(">f8"),
     "longdouble": lambda v: v.astype(np.longdouble),
     "subclass": lambda v: v.view(np.recarray),
+    "memoryview": lambda v: memoryview(np.ascontiguousarray(v)),
+    "reversed both ways": lambda v: np.flip(np.flip(v).copy()),
+    "memory map": lambda v: mapped(v),
+    "matrix": lambda v: np.asmatrix(v) if v.ndim == 2 else v,
 }
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_any_layout_gives_the_same_result(name, layout):
     value = LAYOUTS[layout](ARGUMENTS[name])
     r, plain = (solve(**{name: v}, tol=1e-13) for v in (value, ARGUMENTS[name]))
@@ -114,6 +127,19 @@ def test_broadcast_cost():
     np.testing.assert_array_equal(solve(C=row).plan, solve(C=row.copy()).plan)
     # a cost that depends on the column alone leaves nothing to choose
     np.testing.assert_allclose(solve(C=row).plan, np.outer(A, B), rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 5), (4, 1)])
+def test_every_stride_zero(shape):
+    a, b = A[: shape[0]] / A[: shape[0]].sum(), B[: shape[1]] / B[: shape[1]].sum()
+    for one in (COST[:1, :1], COST[: shape[0], :1], COST[:1, : shape[1]]):
+        r = solve(a, b, np.broadcast_to(one, shape))
+        np.testing.assert_allclose(r.plan, np.outer(a, b), rtol=1e-9)
+
+
+def test_ranges_and_bytes_are_numbers():
+    for a in (range(1, 5), bytearray([1, 2, 3, 4]), array.array("i", [1, 2, 3, 4])):
+        np.testing.assert_array_equal(solve(a=a, b=10 * B).plan, solve([1, 2, 3, 4], 10 * B).plan)
 
 
 def test_none_is_uniform():
@@ -226,7 +252,35 @@ REJECTED = {
     "callback": ({"callback": 3}, TypeError, r"^callback must be"),
     "init str": ({"init": "warm"}, (TypeError, ValueError), r"^init must be"),
     "C None": ({"C": None}, TypeError, r"^C must be"),
-    "C sparse": ({"C": sp.csr_array(COST)}, TypeError, r"^C must be a real array; got csr_array"),
+    "C sparse": (
+        {"C": sp.csr_array(COST)},
+        TypeError,
+        r"^C must be a real array; got csr_array, a sparse matrix: pass C.toarray\(\)",
+    ),
+    "a sparse": ({"a": sp.csr_array(A[None])}, TypeError, r"^a must .*: pass a.toarray\(\)"),
+    "a column": ({"a": A[:, None]}, ValueError, r"^a must .*\(4, 1\); pass np.ravel\(a\)$"),
+    "b row": ({"b": B[None]}, ValueError, r"^b must .*\(1, 5\); pass np.ravel\(b\)$"),
+    "a and b swapped": ({"a": B, "b": A}, ValueError, r"^a must .*other marginal: pass C\.T, or"),
+    "C beyond floats": (
+        {"C": put(COST.astype(np.longdouble), (1, 2), np.longdouble("1e400"))},
+        ValueError,
+        r"^C must be in the range of float64; C\[1, 2\] = 1e\+400 \(1 of 20",
+    ),
+    "a beyond floats": (
+        {"a": put(A.astype(np.longdouble), 1, np.longdouble("1e400"))},
+        ValueError,
+        r"^a must be finite .*a\[1\] = 1e\+400",
+    ),
+    "C one number": ({"C": np.float64(1)}, ValueError, r"^C must be a matrix .*\(\)"),
+    "a empty": ({"a": []}, ValueError, r"^a must .*\(0,\)$"),
+    "a generator": ({"a": (v for v in A)}, TypeError, r"^a must .*generator: pass list\(a\)"),
+    "a map": ({"a": map(float, A)}, TypeError, r"^a must .*map: pass list\(a\)"),
+    "a fractions": (
+        {"a": [fractions.Fraction(1, 4)] * 4},
+        TypeError,
+        r"^a must .*object \(pass np.asarray\(a, dtype=float\)",
+    ),
+    "a int beyond int64": ({"a": [2**70, 1, 1, 1]}, TypeError, r"^a must .*dtype=float"),
     "x cost": ({"x": otf.DenseCost(COST)}, TypeError, r"^x must be a real array; got DenseCost"),
 }
 

@@ -103,6 +103,27 @@ def test_single_precision():
     assert float(value) == pytest.approx(expected.value, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision(dtype):
+    x, y, _, _ = (v.astype(dtype) for v in arrays(30, 30))
+    C, w = abs(x @ y.T), jax.nn.softmax(x[:, 0])
+    r = otf.sinkhorn(None, w, C, 0.5)
+    assert r.plan.dtype == np.float32
+    value, gradient = jax.value_and_grad(lambda C: layers.sinkhorn(None, w, C, 0.5))(C)
+    assert value.dtype == gradient.dtype == dtype
+    assert float(value) == pytest.approx(r.value, rel=1e-2)
+    assert otf.sinkhorn_divergence(x, y, reg=1.0).gradient_x.dtype == np.float32
+
+
+def test_masked_arrays_are_refused():
+    x, y, _, _ = (np.asarray(v) for v in arrays(8, 8))
+    for layer in (layers.monge_gap, layers.sinkhorn_divergence, layers.sinkhorn_clouds):
+        with pytest.raises(ValueError, match=r"^x is a masked array"):
+            layer(np.ma.array(x, mask=x > 0), y, reg=0.3)
+    with pytest.raises(ValueError, match=r"^b is a masked array"):
+        layers.sinkhorn(None, np.ma.array(np.ones(8), mask=np.eye(8)[0]), abs(x @ y.T), 0.3)
+
+
 def test_errors_name_the_argument():
     x, y, _, _ = arrays(8, 8)
     with pytest.raises(Exception, match="cost must be one of"):

@@ -201,6 +201,54 @@ def test_errors_reach_the_caller():
         layers.monge_gap(torch.zeros(3, 2, dtype=torch.complex128), torch.zeros(3, 2))
 
 
+@pytest.mark.parametrize("layer", [layers.sinkhorn, layers.sinkhorn_plan])
+def test_what_is_no_tensor_of_floats(layer):
+    C = np.random.default_rng(0).random((4, 5))
+    want = layer(None, None, torch.tensor(C), 0.1)
+    locked = C.copy()
+    locked.flags.writeable = False
+    for given in (C, C.tolist(), locked, C[::-1].copy()[::-1], C.astype(">f8")):
+        torch.testing.assert_close(layer(None, None, given, 0.1), want)
+    tens = (10 * C).astype(int)
+    got = [layer(None, None, v, 0.1) for v in (tens, torch.tensor(tens), torch.tensor(1.0 * tens))]
+    assert got[0].dtype == got[1].dtype == torch.float64
+    for v in got[:2]:
+        torch.testing.assert_close(v, got[2].double())
+    with pytest.raises(ValueError, match=r"^C is a masked array"):
+        layer(None, None, np.ma.array(C, mask=C > 0.5), 0.1)
+    with pytest.raises(TypeError, match=r"^C must hold real numbers"):
+        layer(None, None, torch.tensor(C + 0j), 0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_on_the_host(dtype):
+    C, logits = torch.rand(4, 50).to(dtype), torch.randn(50).to(dtype)
+    w = torch.softmax(logits, 0)
+    r = otf.sinkhorn(None, w, C, 0.1)
+    assert r.plan.dtype == np.float32
+    want = otf.sinkhorn(None, w.double(), C.float(), 0.1)
+    np.testing.assert_allclose(r.plan, want.plan, rtol=1e-6)
+    value = layers.sinkhorn(None, w, C, 0.1)
+    assert value.dtype == dtype
+    assert float(value) == pytest.approx(want.value, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda C: C.to("meta"),
+        lambda C: C.to_sparse(),
+        lambda C: torch.stack([0 * C, C], -1)[..., 1].to(torch.float8_e4m3fn),
+        lambda C: torch.imag(torch.complex(0 * C, C).conj()),
+        lambda C: [row.requires_grad_() for row in C],
+    ],
+    ids=["meta", "sparse", "float8", "negative bit", "list that requires gradients"],
+)
+def test_tensors_that_numpy_cannot_read(make):
+    with pytest.raises(TypeError, match=r"^C must be a real array: "):
+        otf.sinkhorn(None, None, make(torch.rand(4, 5)), 0.1)
+
+
 def test_inputs_live_on_one_device(monkeypatch):
     if reason := available():
         pytest.skip(reason)

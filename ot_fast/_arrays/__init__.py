@@ -7,7 +7,7 @@ other libraries share (`namespace` of a place). `base` states what a library is 
 a library gives it, and is imported when the first array of the library comes.
 """
 
-from .base import Cuda, Place, dtype_of
+from .base import Cuda, Place, dtype_of, is_bfloat16
 from .host import HOST
 from .place import as_float, byte_strides, on_device, place_of, to_numpy
 from .read_only import ReadOnly, lasting, lock
@@ -20,6 +20,7 @@ __all__ = [
     "as_float",
     "byte_strides",
     "dtype_of",
+    "is_bfloat16",
     "lasting",
     "lock",
     "on_device",

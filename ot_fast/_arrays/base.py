@@ -162,6 +162,11 @@ class PlanOperator:
         return PlanOperator(self.shape[::-1], self._backward, self._forward, self.dtype)
 
 
+def is_bfloat16(array: Any) -> bool:
+    """Whether entries are of bfloat16, of any library; NumPy itself has no such dtype."""
+    return str(getattr(array, "dtype", "")).endswith("bfloat16")
+
+
 def dtype_of(array: Any) -> np.dtype[Any]:
     """The NumPy dtype of an array of any library."""
     if isinstance(array.dtype, np.dtype) and array.dtype.kind != "V":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, ValuesView
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Cuda, Place, dtype_of
+from .base import Cuda, Place, dtype_of, is_bfloat16
 from .host import HOST
+
+Remedies = tuple[str, str]  # for masked entries, for missing values of pandas
+FILL: Remedies = ("fill the masked entries", "fill the missing values")
 
 
 def _library(name: str) -> Callable[[Any], Place]:
@@ -65,24 +68,31 @@ def check_place(value: Any, name: str, place: Place) -> None:
 def check_real(dtype: np.dtype[Any], name: str) -> None:
     """TypeError for a dtype that does not hold real numbers."""
     if dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must hold real numbers; its dtype is {dtype}"
-            + (" (take its real part first)" if dtype.kind == "c" else "")
-        )
+        numbers = f"pass np.asarray({name}, dtype=float) if its entries are numbers"
+        remedy = {"c": "take its real part first"} | dict.fromkeys("OSU", numbers)
+        if dtype.kind == "V":
+            remedy["V"] = "take one of its fields" if dtype.names else "convert it to float32"
+        hint = f" ({remedy[dtype.kind]})" if dtype.kind in remedy else ""
+        raise TypeError(f"{name} must hold real numbers; its dtype is {dtype}{hint}")
 
 
-def check_unmasked(value: Any, name: str, remedy: str) -> None:
-    """ValueError for a masked array, or a list of them, with a masked entry."""
-    if type(value) is np.ndarray:
-        return
+def check_complete(value: Any, name: str, missing: Remedies) -> None:
+    """ValueError for a masked array, a list of them or a pandas object with missing entries."""
     parts = value if isinstance(value, list | tuple) else (value,)
     masks = [np.ma.getmaskarray(v) for v in parts if isinstance(v, np.ma.MaskedArray)]
     count = sum(np.count_nonzero(mask) for mask in masks)
     if count:
         raise ValueError(
             f"{name} is a masked array ({count} of {sum(np.size(v) for v in parts)} entries "
-            f"masked), which would be read as if unmasked; {remedy}"
+            f"masked), which would be read as if unmasked; {missing[0]}"
         )
+    if hasattr(value, "isna"):
+        lost = np.asarray(value.isna())
+        if lost.any():
+            raise ValueError(
+                f"{name} has missing values ({np.count_nonzero(lost)} of {lost.size} entries); "
+                f"{missing[1]}"
+            )
 
 
 def on_device(value: Any, name: str, place: Cuda) -> Any:
@@ -95,32 +105,66 @@ def on_device(value: Any, name: str, place: Cuda) -> Any:
 
 
 def to_numpy(
-    value: Any, name: str, place: Place = HOST, *, masked: str = "fill the masked entries"
+    value: Any, name: str, place: Place = HOST, *, missing: Remedies = FILL
 ) -> NDArray[Any]:
     """A NumPy view or copy of anything array-like that lives in `place`.
 
-    `masked` is the remedy that the error for a masked array names.
+    `missing` holds the remedies that errors name: for a masked array, and for pandas.
     """
     check_place(value, name, place)
     if place.cuda:
         value = place.host(value)
-    if getattr(value, "requires_grad", False):
+    if type(value) is not np.ndarray:
+        check_complete(value, name, missing)
+        array = _read(value, name)
+        check_complete(array, name, missing)
+        value = np.asarray(array)
+    if is_bfloat16(value):
+        value = value.astype(np.float32)
+    check_real(value.dtype, name)
+    return value  # type: ignore[no-any-return]
+
+
+def _read(value: Any, name: str) -> NDArray[Any]:
+    """What NumPy makes of a value that is no plain array; masked where the value says so."""
+    if hasattr(value, "nnz") and hasattr(value, "toarray"):
+        raise TypeError(
+            f"{name} must be a real array; got {type(value).__name__}, a sparse matrix: pass "
+            f"{name}.toarray(), where entries that are not stored are 0"
+        )
+    if hasattr(value, "detach"):  # a tensor; NumPy has no bfloat16
         value = value.detach()
-    check_unmasked(value, name, masked)
+        value = value.float() if is_bfloat16(value) else value
     try:
-        array = np.asarray(value)
+        array: NDArray[Any] = np.asanyarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         raise TypeError(f"{name} must be a real array: {error}") from None
-    if array.dtype == object and array.ndim == 0:  # no sequence at all: a sparse matrix, a result
-        raise TypeError(f"{name} must be a real array; got {type(value).__name__}")
-    check_real(array.dtype, name)
-    return array
+    if array.dtype != object:
+        return array
+    if array.ndim == 0:  # no sequence at all: a generator, a result
+        again = isinstance(value, Iterator | ValuesView)
+        hint = f": pass list({name})" if again else ""
+        raise TypeError(f"{name} must be a real array; got {type(value).__name__}{hint}")
+    return _from_columns(value) if hasattr(value, "isna") else array
+
+
+def _from_columns(value: Any) -> NDArray[Any]:
+    """A pandas object without missing values, whose nullable or Arrow columns NumPy takes for
+    objects: as numbers, where all its columns are.
+    """
+    dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
+    numbers = all(dtype.kind in "fiub" for dtype in dtypes)
+    plain = [getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes]
+    return np.asarray(value.to_numpy(dtype=np.result_type(*plain) if numbers else object))
 
 
 def as_float(array: NDArray[Any]) -> NDArray[Any]:
-    """Native float32 (from float16, float32) or float64 (all else), without a copy if possible."""
+    """Native float32 (from float16, float32) or float64 (all else), without a copy if possible.
+
+    What is beyond float64 becomes infinite.
+    """
     wanted = float_dtype(array.dtype)
     if array.dtype == wanted:
         return array

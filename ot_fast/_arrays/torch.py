@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .base import Cuda
+from .base import Cuda, is_bfloat16
 
 
 class Torch(Cuda):
@@ -49,7 +49,8 @@ class Torch(Cuda):
         return array.contiguous()
 
     def host(self, array: Any) -> NDArray[Any]:
-        return np.asarray(array.detach().cpu().numpy())
+        values = array.detach().cpu()
+        return np.asarray((values.float() if is_bfloat16(values) else values).numpy())
 
     def put(self, array: NDArray[Any]) -> Any:
         return torch.as_tensor(np.ascontiguousarray(array), device=f"cuda:{self.device}")
