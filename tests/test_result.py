@@ -488,6 +488,45 @@ def test_a_deep_copy_does_not_see_later_changes_of_the_costs():
     assert again.lower_bound == expected
 
 
+CHANGES = {
+    "scaled": lambda C: np.multiply(C, 2, out=C),
+    "one entry of few": lambda C: C.__setitem__((-1, 3), 7.0),
+    "forbidden": lambda C: C.fill(np.inf),
+    "not a number": lambda C: C.fill(np.nan),
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", RESULTS)
+def test_costs_that_changed_since_the_solve(name, change, order):
+    C = problem()[2][:9, :7].copy(order) if "few" in change else problem()[2].copy(order)
+    C = C[:1].copy(order) if name == "closed form" else C
+    r = RESULTS[name](C, 1.0)
+    f, value = r.f, r.value
+    CHANGES[change](C)
+    assert (r.f is f, r.value) == (True, value)  # nothing is read for these
+    with pytest.raises(
+        RuntimeError, match=r"^C was changed in place .*solve again, or pass C.copy"
+    ):
+        _ = otf.sinkhorn(None, None, r.geometry, REG)
+    if isinstance(r, otf.OTResult):
+        for late in (lambda: r.plan, lambda: r.lower_bound, lambda: r.sparsify(top_k=2),
+                     lambda: r.plan_operator @ np.ones(C.shape[1])):  # fmt: skip
+            with pytest.raises(RuntimeError, match=r"^C was changed in place"):
+                late()
+        with pytest.raises(RuntimeError, match=r"^C was changed in place"):
+            _ = pickle.loads(pickle.dumps(r)).plan
+
+
+def test_costs_that_were_converted_may_change():
+    C = np.round(problem()[2] * 20).astype(int)
+    r, same = (otf.sinkhorn(None, None, C, 1.0) for _ in range(2))
+    expected = same.plan
+    C[:] = 0
+    np.testing.assert_array_equal(r.plan, expected)
+
+
 def test_a_pickle_holds_no_array_that_can_be_computed_again():
     r = otf.sinkhorn(None, None, otf.PointCloud(np.eye(200), np.eye(200) + 1), 1.0)
     before = len(pickle.dumps(r))

@@ -14,6 +14,7 @@ from .base import BaseGeometry, PairCosts, Vector
 
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
 SAMPLE = np.arange(1024) * 7919, np.arange(1024) * 104729 + np.arange(1024) // 7  # rows, columns
+PROBES = 16  # rows and columns whose entries show that C was changed
 
 
 class DenseCost(BaseGeometry):
@@ -21,7 +22,8 @@ class DenseCost(BaseGeometry):
 
     Row-major and column-major float32 and float64 matrices are used without a copy (rows or
     columns may be strided); others are converted once. CUDA arrays (CuPy, PyTorch, JAX, Numba) stay
-    on their device, and the problem is solved there.
+    on their device, and the problem is solved there. C must not change while it is in use: on the
+    host, RuntimeError where some of its entries have.
 
     Parameters
     ----------
@@ -77,11 +79,29 @@ class DenseCost(BaseGeometry):
         # The few costs that are far above the others do not count.
         above = _above(sample, low)
         self.scale = min(self.range, 8 * _median(above)) if len(above) else self.range
+        self._probes = self._probed()
 
     @property
     def _rows(self) -> Any:
         """The row-major matrix that the core reads, before it is scaled."""
         return self.C.T if self.transposed else self.C
+
+    @property
+    def handle(self) -> Any:
+        if self._probed() != self._probes:
+            raise RuntimeError(
+                "C was changed in place since it was checked, and a result would be of neither "
+                "problem: solve again, or pass C.copy()"
+            )
+        return super().handle
+
+    def _probed(self) -> bytes:
+        """Some of the costs; none on a device, where reading them would take a kernel."""
+        if self.place.cuda:
+            return b""
+        n, m = self.shape
+        grid: NDArray[Any] = self.C[:: -(-n // PROBES), :: -(-m // PROBES)]
+        return grid.tobytes()
 
     def _handle(self) -> Any:
         rows = self._rows

@@ -27,8 +27,9 @@ class OTResult(Result):
 
     Cheap fields are filled by the solver. The others are computed on first access, by passes over
     the costs, and kept. They read the caller's cost matrix, which must not have changed since the
-    solve. Arrays come back in the library and on the device of the costs. Attributes that are NumPy
-    arrays are read-only: edit a copy, ``r.plan.copy()``.
+    solve: RuntimeError where some of its entries have (on the host). Arrays come back in the
+    library and on the device of the costs. Attributes that are NumPy arrays are read-only: edit a
+    copy, ``r.plan.copy()``.
 
     A result can be pickled and copied, its costs with it. Of costs on a CUDA device a pickle holds
     host arrays, and what comes back computes on the host.
