@@ -20,6 +20,9 @@ from ._backends import core_of
 
 Vector = NDArray[np.float64]
 UNKNOWN = 1 << 62  # bytes, where a system does not state a limit
+# Weights below this part of their sum count as 0. Kept, they underflow in every pass: 9 solves with
+# Dirichlet(.01) weights stalled at reg 1e-6 to 1e-4 of the costs, of which 7 converge without them.
+NEGLIGIBLE = 1e-18
 
 
 def real(value: Any, name: str, *, positive: bool) -> float:
@@ -98,7 +101,7 @@ def weights(
 ) -> tuple[Vector, float]:
     """Nonnegative float64 weights of the given size, and the rounding of their sum, relative.
 
-    `other` is the size of the other marginal.
+    Those below NEGLIGIBLE become 0. `other` is the size of the other marginal.
     """
     missing = _filled(name, "0", "to give those entries no mass")
     array = to_numpy(value, name, place, missing=missing)
@@ -121,6 +124,7 @@ def weights(
         total = float(out.sum())
     if not 0 < total < math.inf:
         raise ValueError(f"{name} must have a positive, finite sum; its sum is {total}")
+    out[out < NEGLIGIBLE * total] = 0
     return out, _rounding("bfloat16" if is_bfloat16(value) else array.dtype.name, total / size)
 
 

@@ -145,7 +145,8 @@ def sinkhorn_divergence(
         result live too; a, b and init must live there. `x` may be a :class:`PointCloud`, which
         holds both clouds and the cost: `y`, `cost` and `p` are then left out.
     a, b : array_like, shapes (n,) and (m,), optional
-        Weights >= 0, uniform by default. Balanced, their sums must be equal.
+        Weights >= 0, uniform by default; those below 1e-18 of their sum count as zero. Balanced,
+        their sums must be equal.
     reg : float
         Regularisation > 0 in units of the cost.
     cost : {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"}, optional

@@ -45,7 +45,8 @@ def sinkhorn(
     Parameters
     ----------
     a, b : array_like, shapes (n,) and (m,), or None
-        Marginals, >= 0, of equal sums; None is uniform. Zeros are legal.
+        Marginals, >= 0, of equal sums; None is uniform. Zeros are legal; weights below 1e-18 of
+        their sum count as zero.
     C : array_like, shape (n, m), or PointCloud or DenseCost
         Costs, in any unit. ``+inf`` forbids a pair. A CUDA array (CuPy, PyTorch, JAX, Numba) is
         solved on its device, in the library's current stream, and a, b and init must be arrays of

@@ -39,7 +39,8 @@ def quadratic(
     Parameters
     ----------
     a, b : array_like, shapes (n,) and (m,), or None
-        Marginals, >= 0, of equal sums; None is uniform. Zeros are legal.
+        Marginals, >= 0, of equal sums; None is uniform. Zeros are legal; weights below 1e-18 of
+        their sum count as zero.
     C : array_like, shape (n, m), or PointCloud or DenseCost
         Costs, in any unit. ``+inf`` forbids a pair. CUDA arrays stay on their device: passes over
         them run there, the work on the few candidate entries on the host.

@@ -316,6 +316,22 @@ def test_zero_weights_carry_nothing_and_change_nothing(method, dtype):
         assert getattr(r, name) == pytest.approx(getattr(kept, name), rel=rtol)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_weights_of_all_magnitudes(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.dirichlet(np.full(130, 0.01)), rng.dirichlet(np.full(270, 0.01))
+    C = rng.random((130, 270))
+    assert 0 < a[a > 0].min() < 1e-100
+    r = otf.sinkhorn(a, b, C, 2e-6)
+    assert r.converged
+    assert marginal_error(r.plan, a, b) <= r.tol
+    small = a < 1e-18
+    assert not r.plan[small].any()
+    b = np.where(b < 1e-18, 0, b)
+    soft = -2e-6 * special.logsumexp((r.g - C[small]) / 2e-6, b=b, axis=1)
+    np.testing.assert_allclose(r.f[small], soft, rtol=0, atol=1e-9)
+
+
 @methods
 @pytest.mark.parametrize("mass", [1e-6, 3.0, 1e9])
 def test_any_mass(method, mass):
