@@ -38,6 +38,7 @@ CLOUDS = {
 WEIGHTS = ("none", "uniform", "dirichlet 1", "dirichlet .01", "zeros", "integers")
 POWERS = (0.5, 1.0, 1.5, 3.0, 6.0, 10.0, 15.0)
 DIMENSIONS = (1, 2, 3, 5, 8, 20, 64, 160)
+NEGLIGIBLE = 1e-18  # of the mass: a weight below it counts as 0
 LONGEST = 200_000  # side of a problem
 LONGEST_OWN = 1000  # and of a cloud against itself
 
@@ -68,9 +69,14 @@ class Case:
 
     @property
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both weights in float64, b at the mass of a where it is fixed."""
+        """Both weights in float64, b at the mass of a where it is fixed; negligible ones count as
+        0, as documented.
+        """
         n, m = self.C.shape
         a, b = (None if w is None else w.astype(np.float64) for w in (self.a, self.b))
+        for w in (a, b):
+            if w is not None:
+                w[w < NEGLIGIBLE * w.sum()] = 0
         mass = next((float(w.sum()) for w in (a, b) if w is not None), 1.0)
         if self.solver in LOSSES and "unbalanced" in self.solver:
             return tuple(np.full(k, 1 / k) if w is None else w for w, k in ((a, n), (b, m)))
@@ -80,9 +86,10 @@ class Case:
 
     @property
     def largest(self) -> float:
-        """The largest difference of finite costs."""
+        """The largest difference of finite costs; of clouds, from 0."""
         finite = self.C[np.isfinite(self.C)]
-        return float(np.ptp(finite)) if finite.size else 0.0
+        low = 0.0 if self.points is not None else finite.min(initial=np.inf)
+        return float(finite.max() - low) if finite.size else 0.0
 
     @property
     def relative_reg(self) -> float:
@@ -135,7 +142,8 @@ def draw(seed: int) -> Case:
         points = _points(rng, name, n, m, dtype)
         cost, p = _ground_cost(rng)
         C = pairwise(*points, cost, p)
-        if solver not in LOSSES and rng.random() < 0.3:  # the same costs, stored
+        stored = solver not in LOSSES and rng.random() < 0.3
+        if stored and C.max() < np.finfo(dtype).max:  # the same costs, as a matrix
             matrix, layout = _laid_out(rng, C.astype(dtype))
             points, C = None, matrix.astype(np.float64)
     else:

@@ -179,9 +179,10 @@ def dual_value(a: Vector, b: Vector, P: Vector, reg: float, f: Vector, g: Vector
 
 def entropic_interval(
     a: Vector, b: Vector, C: Vector, reg: float, g: Vector, sweeps: int = 2
-) -> Interval:
+) -> tuple[float, float, float]:
     """The least ``<C,P> + reg KL(P | a b)`` between the dual of g, improved by a few Sinkhorn
-    sweeps, and the cost of its plan, rounded to the marginals (Altschuler et al. 2017).
+    sweeps, and the cost of its plan, rounded to the marginals (Altschuler et al. 2017); and the
+    largest |f| + |g| there.
     """
     rows, cols = a > 0, b > 0
     a, b, g, C = a[rows], b[cols], g[cols], C[np.ix_(rows, cols)]
@@ -199,7 +200,7 @@ def entropic_interval(
     if missing_a.sum() > 0 and missing_b.sum() > 0:
         P += np.outer(missing_a, missing_b / missing_b.sum())
     high = linear(P, C) + reg * relative_entropy(P, a, b)
-    return low, high if np.isfinite(high) else np.inf
+    return low, high if np.isfinite(high) else np.inf, float(abs(f).max() + abs(g).max())
 
 
 def relaxed_interval(
