@@ -344,6 +344,32 @@ def test_results_do_not_see_later_changes_of_points(cuda):
     agree(cuda, gap, want, np.float64, u, ("gradient", "gradient_x"))
 
 
+def test_attributes_do_not_see_what_the_caller_does_to_them(cuda):
+    if cuda.name.endswith("jax"):
+        pytest.skip("JAX arrays do not change")
+    a, b, C = problem(np.float64)
+    x, y, _, _ = clouds(20, 20)
+    costs = otf.sinkhorn(cuda.put(a), cuda.put(b), cuda.put(C), 0.1)
+    cloud = otf.PointCloud(cuda.put(x), cuda.put(y))
+    attributes = {
+        costs: ("plan", "f", "g", "a", "b"),
+        cloud: ("x", "y"),
+        otf.quadratic(None, None, cuda.put(C), 0.1): ("plan", "f", "g"),
+        otf.monge_gap(cloud, reg=0.3): ("gradient", "gradient_x"),
+        otf.sinkhorn_divergence(cloud, reg=0.3): ("gradient_x", "gradient_y", "gradient_a"),
+    }
+
+    def answers():
+        values = [getattr(r, name) for r, names in attributes.items() for name in names]
+        return [*values, *costs.plan_vjp(cuda.put(C)), cloud.to_dense()]
+
+    before = [cuda.host(v).copy() for v in answers()]
+    for value in answers():
+        value *= 0.0
+    for got, want in zip(answers(), before, strict=True):
+        np.testing.assert_array_equal(cuda.host(got), want)
+
+
 def test_warm_starts_of_losses(cuda):
     x, y, a, b = clouds(40, 40)
     u, v = cuda.put(x), cuda.put(y)
