@@ -79,7 +79,8 @@ class DenseCost(BaseGeometry):
         # The few costs that are far above the others do not count.
         above = _above(sample, low)
         self.scale = min(self.range, 8 * _median(above)) if len(above) else self.range
-        self._probes = self._probed()
+        # On a device, reading them would take a kernel.
+        self._probes = None if self.place.cuda else _probes(self.C)
 
     @property
     def _rows(self) -> Any:
@@ -88,20 +89,12 @@ class DenseCost(BaseGeometry):
 
     @property
     def handle(self) -> Any:
-        if self._probed() != self._probes:
+        if self._probes is not None and self._probes != _probes(self.C):
             raise RuntimeError(
                 "C was changed in place since it was checked, and a result would be of neither "
                 "problem: solve again, or pass C.copy()"
             )
         return super().handle
-
-    def _probed(self) -> bytes:
-        """Some of the costs; none on a device, where reading them would take a kernel."""
-        if self.place.cuda:
-            return b""
-        n, m = self.shape
-        grid: NDArray[Any] = self.C[:: -(-n // PROBES), :: -(-m // PROBES)]
-        return grid.tobytes()
 
     def _handle(self) -> Any:
         rows = self._rows
@@ -184,6 +177,12 @@ def _device_matrix(C: Any, place: Cuda) -> tuple[Any, bool]:
     if not transposed and (strides[1] != item or strides[0] % item or strides[0] < 0):
         array = place.contiguous(array)
     return array, transposed
+
+
+def _probes(C: NDArray[Any]) -> bytes:
+    """Some of the costs, evenly spaced."""
+    n, m = C.shape
+    return C[:: -(-n // PROBES), :: -(-m // PROBES)].tobytes()
 
 
 def _above(sample: Vector, low: float) -> Vector:
