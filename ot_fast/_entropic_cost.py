@@ -49,7 +49,7 @@ class EntropicCost(Loss):
 
     def _in_weights(self, side: int) -> Any:
         p, reg = self._term.problem, self.reg
-        f, rho = self._term.potentials[side], p.rho
+        f, rho = self._term.potential(side), p.rho
         if not math.isinf(rho):
             left, other = np.expm1(-f / rho), p.orient(p.a, p.b)[1 - side]
             f = reg * (float(other.sum()) - 1 - left) - rho * left

@@ -17,12 +17,12 @@ UNIT = 2**30  # of integer mass in the maximum flow
 def check_lines(p: Problem) -> None:
     """InfeasibleError for rows and columns with mass and no allowed pair: one pass."""
     f, g = p.c_transform(np.where(p.b > 0, 0.0, -np.inf))
-    for name, w, low in zip(p.orient("row", "column"), (p.a, p.b), (f, g), strict=True):
+    for side, w, low in zip(p.orient(0, 1), (p.a, p.b), (f, g), strict=True):
         dead = (w > 0) & np.isposinf(low)
         if dead.any():
-            k = np.flatnonzero(dead)
+            name, k = ("row", "column")[side], p.lines.index(side)[dead]
             raise InfeasibleError(
-                f"C forbids every pair of {name} {k[0]}, which has mass {w[k[0]] * p.mass:g} "
+                f"C forbids every pair of {name} {k[0]}, which has mass {w[dead][0] * p.mass:g} "
                 f"({len(k)} such {name}s); allow a pair or set its weight to 0"
             )
 
@@ -45,8 +45,8 @@ def check_flow(p: Problem) -> None:
     if flow.flow_value >= UNIT - 2 * (n + m):  # each ceil adds less than one unit
         return
     unsent = supply - np.asarray(flow.flow[source, :n].todense()).ravel()
-    k = np.flatnonzero(unsent > 2)
-    name = p.orient("rows", "columns")[0]
+    side = p.orient(0, 1)[0]
+    name, k = ("rows", "columns")[side], p.lines.index(side)[unsent > 2]
     raise InfeasibleError(
         f"the pairs that C allows can carry only {flow.flow_value / UNIT:.6g} of the mass; "
         f"{name} {k[:5].tolist()} cannot send all of theirs. Allow more pairs, or change a or b"

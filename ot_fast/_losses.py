@@ -82,9 +82,9 @@ def problem_of(
 
 def own_problem(p: Problem, side: int) -> Problem:
     """The problem of x (side 0) or y (side 1) with itself."""
-    points, weight = _cloud(p).points[side], p.orient(p.a, p.b)[side]
-    cloud = PointCloud.of(points, points, _cloud(p).ground_cost)
-    return replace(p, geometry=cloud, a=weight, b=weight)
+    weight, cloud = p.orient(p.a, p.b)[side], _cloud(p).own(side)
+    whole = cloud if p.lines.kept is None else cast(PointCloud, p.lines.geometry).own(side)
+    return replace(p, geometry=cloud, a=weight, b=weight, lines=p.lines.own(side, whole))
 
 
 def _cloud(p: Problem) -> PointCloud:
@@ -120,33 +120,44 @@ class Term:
 
     @property
     def potentials(self) -> tuple[Vector, Vector]:
-        """(f, g) of x and y in cost units; columns without mass have their soft c-transform."""
-        p, psi = self.problem, self.psi
-        if (p.b == 0).any():
-            psi = np.where(p.b > 0, psi, self._columns[0])
-        return p.orient(p.reg * self.phi, p.reg * psi)
+        """(f, g) of the points that are solved, in cost units."""
+        p = self.problem
+        return p.orient(p.reg * self.phi, p.reg * self.psi)
+
+    def potential(self, side: int, asked: Vector | None = None) -> Vector:
+        """f (side 0) or g (side 1) of all the caller's points: one pass where some have no weight,
+        over their costs; with weights `asked`, of those of them that have weight there.
+        """
+        p = self.problem
+        index, v = p.weightless(side, asked), p.lines.expanded(self.potentials[side], side)
+        if len(index):
+            points = cast(PointCloud, p.lines.geometry).points[side].take(index)
+            v[index] = self.extended(points, side)
+        return v
 
     @property
     def gradient_x(self) -> Any:
-        """sum_j P_ij dc(x_i, y_j)/dx_i, shape (n, d)."""
-        return (self._columns if self.problem.transposed else self._rows)[1]
+        """sum_j P_ij dc(x_i, y_j)/dx_i of all the caller's points, shape (n, d)."""
+        p = self.problem
+        return p.lines.expanded_rows(self._columns if p.transposed else self._rows, 0)
 
     @property
     def gradient_y(self) -> Any:
         """The same in y_j, shape (m, d)."""
-        return (self._rows if self.problem.transposed else self._columns)[1]
+        p = self.problem
+        return p.lines.expanded_rows(self._rows if p.transposed else self._columns, 1)
 
     @cached_property
-    def _rows(self) -> tuple[Vector, Any]:
-        """Updated phi, and the gradient in the points of the rows: one pass over C."""
+    def _rows(self) -> Any:
+        """The gradient in the points of the core's rows: one pass over C."""
         return _row_gradient(self.problem, self.phi, self.psi)
 
     @cached_property
-    def _columns(self) -> tuple[Vector, Any]:
+    def _columns(self) -> Any:
         """The same of the columns: one pass over the transpose."""
         p = self.problem
         turned = replace(p, geometry=self.cloud.turned, a=p.b, b=p.a)
-        return _row_gradient(turned, np.where(p.b > 0, self.psi, np.nan), self.phi)
+        return _row_gradient(turned, self.psi, self.phi)
 
     def extended(self, points: Points, side: int) -> Vector:
         """The potential of x (side 0) or y (side 1) at other points: one pass over their costs to
@@ -162,14 +173,14 @@ class Term:
         return p.reg * rows.softmin(potential) * damping
 
 
-def _row_gradient(p: Problem, phi: Vector, psi: Vector) -> tuple[Vector, Any]:
-    """phi after a row update, and the gradient in the row points: float64, where they live."""
+def _row_gradient(p: Problem, phi: Vector, psi: Vector) -> Any:
+    """The gradient in the points of the rows, whose phi is updated: float64, where they live."""
     phi, cloud, place = phi.copy(), _cloud(p), p.geometry.place
     with place.active():
         out = place.empty(cloud.rows.array.shape, np.float64)
         plan = p.core_plan(p.a, phi, psi + p.log_b())
         p.core.gradient(plan, p.core_rho, phi, out, p.where)
-        return phi, cloud.point_gradient(place.finished(out))
+        return cloud.point_gradient(place.finished(out))
 
 
 def solve_term(

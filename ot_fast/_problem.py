@@ -1,4 +1,4 @@
-"""A checked, normalised problem: the only module that knows in which units the core computes.
+"""A checked, normalised problem: the only module that knows what the core computes, in which units.
 
 =====================  ==============  ===================================
 quantity               the caller's    the core's
@@ -10,7 +10,8 @@ reg of ``|P|^2 / 2``   ``reg``         ``reg M / 2^e``
 potentials             ``f, g``        ``f / 2^e - shift, g / 2^e``
 the same over reg                      ``f / reg + log M, g / reg``
 transport cost         ``v``           ``v / (2^e M) - shift``
-rows, columns          of ``C``        of ``C'``, where C has more columns
+rows, columns          of ``C``        those that have weight (see ``_lines``), of ``C'`` where C
+                                       has more columns
 =====================  ==============  ===================================
 
 ``e`` and ``shift = min C`` belong to the geometry, whose handle reads the scaled costs. A relaxed
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from . import _feasible, _validate
 from ._arrays import HOST, Place
 from ._geometry import Geometry, PointCloud, as_geometry
+from ._lines import Index, Lines
 
 Vector = NDArray[np.float64]
 Pair = tuple[Vector, Vector]
@@ -51,14 +53,16 @@ class History(TypedDict):
 
 @dataclass(frozen=True)
 class Problem:
-    """Costs, weights and reg of one problem; ``a`` and ``b`` are weights of the core's rows and
-    columns, everything else is the caller's.
+    """Costs, weights and reg of one problem; ``geometry`` holds the costs of the lines that are
+    solved, ``a`` and ``b`` are weights of the core's rows and columns, everything else is the
+    caller's.
     """
 
     geometry: Geometry
     a: Vector
     b: Vector
     reg: float
+    lines: Lines
     mass: float = 1.0  # M: the caller's a is mass * a
     b_scale: float = 1.0  # the factor by which the sum of the caller's b was made that of a
     rho: float = math.inf  # penalty on marginals that are not met; inf: they are met
@@ -76,15 +80,14 @@ class Problem:
         _validate.no_threads(threads, "C", geometry.place)
         n, m = geometry.shape
         wa, wb, mass, mass_b = _validate.marginals(a, b, n, m, geometry.place)
-        b_scale = mass / mass_b
-        if geometry.transposed:
-            wa, wb = wb, wa
-        if n < m and abs(b_scale - 1) < SAME_SUM:  # the mass of the transposed problem, to the bit
-            mass = mass_b
-        problem = cls(geometry, wa, wb, reg, mass, b_scale, threads=threads)
+        lines, b_scale = Lines.of(geometry, wa, wb), mass / mass_b
+        n, m = lines.shape
+        if n < m and abs(b_scale - 1) < SAME_SUM:
+            mass = mass_b  # the mass of the transposed problem, to the bit
+        problem = cls._of_lines(lines, wa, wb, reg=reg, mass=mass, b_scale=b_scale, threads=threads)
         if problem.core_reg <= LEAST_REG:
             raise ValueError(f"reg must be above 1e-300 of the largest cost; reg = {reg:g}")
-        if geometry.has_forbidden:
+        if problem.geometry.has_forbidden:
             _feasible.check_lines(problem)
         return problem
 
@@ -102,9 +105,17 @@ class Problem:
             else _validate.weights(w, name, size, cloud.place)[0]
             for w, name, size in zip((a, b), "ab", cloud.shape, strict=True)
         )
-        if cloud.transposed:
-            wa, wb = wb, wa
-        return cls(cloud, wa, wb, reg, rho=rho, threads=threads)
+        lines = Lines.of(cloud, wa, wb)
+        return cls._of_lines(lines, wa, wb, reg=reg, rho=rho, threads=threads)
+
+    @classmethod
+    def _of_lines(cls, lines: Lines, a: Vector, b: Vector, **units: Any) -> Problem:
+        """The problem of the lines that are solved, from the caller's weights."""
+        a, b = lines.restricted(a, 0), lines.restricted(b, 1)
+        solved = lines.solved()
+        if solved.transposed:
+            a, b = b, a
+        return cls(solved, a, b, lines=lines, **units)
 
     # ------------------------------------------------------------------ orientation
 
@@ -124,6 +135,19 @@ class Problem:
     def orient_matrix(self, P: Any) -> Any:
         """The same for a matrix."""
         return P.T if self.transposed else P
+
+    def weight(self, side: int) -> Vector:
+        """The caller's a (side 0) or b (side 1), at unit mass."""
+        return self.lines.expanded(self.orient(self.a, self.b)[side], side)
+
+    def weightless(self, side: int, asked: Vector | None = None) -> Index:
+        """The caller's rows (side 0) or columns (side 1) without weight; with other weights
+        `asked`, those of them that have weight there.
+        """
+        on = self.weight(side) == 0
+        if asked is not None and len(asked) == len(on):
+            on &= asked > 0
+        return np.flatnonzero(on)
 
     # ------------------------------------------------------------------ precision
 
@@ -182,12 +206,18 @@ class Problem:
         M = self.mass
         return M * (M - 1 - mass * math.log(M)) if M != 1 else 0.0
 
-    def potentials(self, f: Vector, g: Vector) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The caller's potentials from the core's f and g, in the dtype of the costs."""
-        f = f + self.shift
+    def potentials(self, f: Vector, g: Vector) -> Pair:
+        """The caller's potentials from the core's f and g; 0 at lines that are not solved."""
         with np.errstate(over="ignore"):
-            f, g = (np.ldexp(v, self.exponent).astype(self.dtype) for v in (f, g))
-        return self.orient(f, g)
+            f, g = np.ldexp(f + self.shift, self.exponent), np.ldexp(g, self.exponent)
+        f, g = self.orient(f, g)
+        return self.lines.expanded(f, 0), self.lines.expanded(g, 1)
+
+    def rounded(self, potentials: Pair) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Potentials in the dtype of the costs."""
+        with np.errstate(over="ignore"):
+            f, g = (v.astype(self.dtype) for v in potentials)
+        return f, g
 
     def phi(self, f: Vector) -> Vector:
         """``f / reg + log M``, in the core's units."""
@@ -207,7 +237,7 @@ class Problem:
             return None, None
         place: Place = self.geometry.place
         if hasattr(init, "_host_potentials"):
-            given, place = init._host_potentials(), HOST
+            given, place = init._host_potentials((self.weight(0), self.weight(1))), HOST
         else:
             given = init
         try:
@@ -217,10 +247,8 @@ class Problem:
                 f"init must be a result with two potentials or a pair (f, g); "
                 f"got {type(init).__name__}"
             ) from None
-        f, g = (
-            None if v is None else _validate.potential(v, name, size, place)
-            for v, name, size in zip((f, g), "fg", self.geometry.shape, strict=True)
-        )
+        f = None if f is None else self.lines.start(f, "f", 0, place)
+        g = None if g is None else self.lines.start(g, "g", 1, place)
         f, g = self.orient(f, g)
         k = -self.exponent
         return (
@@ -302,6 +330,21 @@ class Problem:
         """``C w``."""
         product: Vector = self.core.cost_apply(self.geometry.handle, w, self.where)
         return product
+
+    def transform(self, v: Vector, *, rows: bool, soft: bool) -> Vector:
+        """The c-transform of a potential: of the core's rows (or columns) from that of the others,
+        in the caller's units. Soft where a plan is entropic.
+        """
+        v = np.ldexp(v, -self.exponent)
+        if rows:
+            f = self.unscaled(self.softmin(self.psi(v)), v)[0] if soft else self.c_transform(v)[0]
+            return np.ldexp(f + self.shift, self.exponent)
+        v -= self.shift
+        if soft:
+            g = self.core_reg * self.column_softmin(self.core_reg * self.phi(v))
+        else:
+            g = self.column_min(v)
+        return np.ldexp(g, self.exponent)
 
 
 def _ldexp(x: float, exponent: int) -> float:

@@ -149,8 +149,8 @@ def marginals(
     if b is not None:
         wb, rounding = weights(b, "b", m, place, other=n)
         slack = max(slack, rounding)
-    mass_a = 1.0 if wa is None else float(wa.sum())
-    mass_b = mass_a if wb is None else float(wb.sum())
+    mass_a = 1.0 if wa is None else _mass(wa)
+    mass_b = mass_a if wb is None else _mass(wb)
     if wa is None:
         mass_a = mass_b
     if abs(mass_a - mass_b) > slack * max(mass_a, mass_b):
@@ -161,6 +161,11 @@ def marginals(
     ua = np.full(n, 1.0 / n) if wa is None else wa / mass_a
     ub = np.full(m, 1.0 / m) if wb is None else wb / mass_b
     return ua, ub, mass_a, mass_b
+
+
+def _mass(w: Vector) -> float:
+    """The sum of weights, rounded as if there were no zeros."""
+    return float((w if np.count_nonzero(w) == len(w) else w[w > 0]).sum())
 
 
 def regs(value: Any) -> Vector:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
 from ._arrays import HOST, Place
 from ._geometry import PointCloud, Points
 from ._losses import Start, Term, solve_term
@@ -154,19 +153,21 @@ class Given:
 
 
 def start_of(
-    init: Any, kind: type[Any], terms: Sequence[tuple[str, str | None, int]], place: Place
+    init: Any, kind: type[Any], terms: Sequence[tuple[str, str | None, int]], p: Problem
 ) -> Start:
     """How the terms start: a WarmStart as it is, or the potentials of a result or of a tuple.
 
-    `terms` holds the name of each potential, the term that it starts (None: none) and its size. A
-    result may be of any place, as its potentials are on the host; a tuple is of `place`.
+    `terms` holds the name of each potential, the term that it starts (None: none) and whether it is
+    of the rows (0) or columns (1) of the problem. A result may be of any place, as its potentials
+    are on the host; a tuple is of that of the problem.
     """
+    place: Place = p.geometry.place
     if isinstance(init, WarmStart):
         return init
     if init is None:
         return Given({})
     if isinstance(init, kind):
-        init, place = init._host_potentials(), HOST
+        init, place = init._host_potentials((p.weight(0), p.weight(1))), HOST
     if not isinstance(init, (tuple, list)) or len(init) != len(terms):
         names = ", ".join(name for name, _, _ in terms)
         raise TypeError(
@@ -174,8 +175,8 @@ def start_of(
             f"{type(init).__name__}"
         )
     starts = {}
-    for value, (name, term, size) in zip(init, terms, strict=True):
-        checked = _validate.potential(value, name, size, place)
+    for value, (name, term, side) in zip(init, terms, strict=True):
+        checked = p.lines.start(value, name, side, place)
         if term:
             starts[term] = checked
     return Given(starts)

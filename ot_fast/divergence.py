@@ -23,6 +23,7 @@ from ._losses import (
 )
 from ._options import Callback
 from ._problem import Problem
+from ._results.weightless import ALL, Asked
 from ._warm import start_of
 
 Vector = NDArray[np.float64]
@@ -98,7 +99,7 @@ class SinkhornDivergence(Loss):
 
     def _in_weights(self, side: int, name: str) -> Any:
         p = self._terms["xy"].problem
-        cross, own = self._terms["xy"].potentials[side], self._terms[name].potentials[0]
+        cross, own = self._terms["xy"].potential(side), self._terms[name].potential(0)
         if math.isinf(p.rho):
             out = cross - own
         else:
@@ -110,9 +111,10 @@ class SinkhornDivergence(Loss):
         f, g, f_xx, g_yy = map(self._place.put, self._host_potentials())
         return f, g, f_xx, g_yy
 
-    def _host_potentials(self) -> tuple[Vector, Vector, Vector, Vector]:
+    def _host_potentials(self, asked: Asked = ALL) -> tuple[Vector, Vector, Vector, Vector]:
         xy, xx, yy = self._terms.values()
-        return (*xy.potentials, xx.potentials[1], yy.potentials[1])
+        a, b = asked
+        return xy.potential(0, a), xy.potential(1, b), xx.potential(1, a), yy.potential(1, b)
 
 
 def sinkhorn_divergence(
@@ -224,7 +226,6 @@ def sinkhorn_divergence(
 
 def cloud_start(init: Any, p: Problem) -> Start:
     """How the terms "xy", "xx" and "yy" start."""
-    n, m = p.geometry.shape
     f, g = p.orient(None, "xy")  # that of the core's columns starts the term
-    terms = [("f", f, n), ("g", g, m), ("f_xx", "xx", n), ("g_yy", "yy", m)]
-    return start_of(init, SinkhornDivergence, terms, p.geometry.place)
+    terms = [("f", f, 0), ("g", g, 1), ("f_xx", "xx", 0), ("g_yy", "yy", 1)]
+    return start_of(init, SinkhornDivergence, terms, p)

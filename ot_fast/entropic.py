@@ -45,8 +45,9 @@ def sinkhorn(
     Parameters
     ----------
     a, b : array_like, shapes (n,) and (m,), or None
-        Marginals, >= 0, of equal sums; None is uniform. Zeros are legal; weights below 1e-18 of
-        their sum count as zero.
+        Marginals, >= 0, of equal sums; None is uniform. Weights below 1e-18 of their sum count as
+        zero. Rows and columns of weight 0 are left out of the solve, of a matrix C where at most a
+        quarter of its entries remains (a copy).
     C : array_like, shape (n, m), or PointCloud or DenseCost
         Costs, in any unit. ``+inf`` forbids a pair. A CUDA array (CuPy, PyTorch, JAX, Numba) is
         solved on its device, in the library's current stream, and a, b and init must be arrays of
@@ -148,7 +149,7 @@ def _method(method: Any) -> Method:
 
 
 def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
-    """Start, solve, and complete the potentials."""
+    """Start, and solve."""
     phi, psi, start = _start(p, options.init)
     if min(p.shape) == 1:
         solve = _solve_line(p, options, phi, psi)
@@ -158,9 +159,6 @@ def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
         solve = _solve_sns(p, method, options, phi, psi)
     else:
         solve = _solve_sinkhorn(p, method, options, phi, psi, start)
-    empty = p.b == 0
-    if empty.any():  # the soft c-transform, which rows without mass have by construction
-        psi[empty] = p.column_softmin(p.core_reg * phi)[empty]
     return Plan(p, phi, psi), solve
 
 
@@ -345,17 +343,18 @@ def entropic_map(result: OTResult, x_new: Any, values: Any = None) -> NDArray[np
     """
     if not isinstance(result, OTResult):
         raise TypeError(f"result must be an OTResult; got {type(result).__name__}")
-    geometry = result.geometry
-    if not isinstance(geometry, PointCloud):
+    geometry, p = result.geometry, result._problem
+    solved = p.geometry
+    if not (isinstance(geometry, PointCloud) and isinstance(solved, PointCloud)):
         raise TypeError(f"result must be of a PointCloud; it is of {geometry!r}")
-    points = points_of((x_new, geometry.y), ("x_new", "y"))
+    points = points_of((x_new, solved.y), ("x_new", "y"))
     target = PointCloud.of(*points, geometry.ground_cost, transposed=False)
     place = geometry.place
     V = to_numpy(geometry.y if values is None else values, "values", place).astype(np.float64)
     if V.shape[:1] != geometry.shape[1:]:
         raise ValueError(f"values must have {geometry.shape[1]} rows; got shape {V.shape}")
-    p, solved = result._problem, result._plan
-    b, psi = p.orient(p.a, p.b)[1], p.orient(solved.phi, solved.psi)[1]
+    V = p.lines.restricted(V, 1)
+    b, psi = p.orient(p.a, p.b)[1], p.orient(result._plan.phi, result._plan.psi)[1]
     p = replace(p, geometry=target, a=np.ones(target.shape[0]), b=b)
     plan = p.core_plan(p.a, p.softmin(psi), psi + p.log_b())
     W = np.ascontiguousarray(V.reshape(len(V), -1).T, np.float64)

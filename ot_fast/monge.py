@@ -24,6 +24,7 @@ from ._losses import (
     total,
 )
 from ._options import Callback
+from ._results.weightless import ALL, Asked
 from ._warm import start_of
 
 
@@ -100,8 +101,8 @@ class MongeGap(Loss):
         f, g = map(self._place.put, self._host_potentials())
         return f, g
 
-    def _host_potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self._terms["gap"].potentials
+    def _host_potentials(self, _: Asked = ALL) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self._terms["gap"].potentials  # all points have weight
 
 
 def _matched(x: Points, y: Points, ground_cost: Cost) -> tuple[Any, Any]:
@@ -219,7 +220,7 @@ def monge_gap(
     problems = {"gap": main}
     if debias:
         problems |= {"gap Tx": own_problem(main, 1), "gap x": own_problem(main, 0)}
-    potentials = [("f", "gap", n), ("g", None, n)]
-    start = start_of(init, MongeGap, potentials, cloud.place)
+    potentials = [("f", "gap", 0), ("g", None, 1)]
+    start = start_of(init, MongeGap, potentials, main)
     terms = solve_terms(problems, start, options)
     return options.report(MongeGap(terms, options.tolerance(main)))

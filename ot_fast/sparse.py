@@ -39,8 +39,9 @@ def quadratic(
     Parameters
     ----------
     a, b : array_like, shapes (n,) and (m,), or None
-        Marginals, >= 0, of equal sums; None is uniform. Zeros are legal; weights below 1e-18 of
-        their sum count as zero.
+        Marginals, >= 0, of equal sums; None is uniform. Weights below 1e-18 of their sum count as
+        zero. Rows and columns of weight 0 are left out of the solve, of a matrix C where at most a
+        quarter of its entries remains (a copy).
     C : array_like, shape (n, m), or PointCloud or DenseCost
         Costs, in any unit. ``+inf`` forbids a pair. CUDA arrays stay on their device: passes over
         them run there, the work on the few candidate entries on the host.
@@ -210,7 +211,7 @@ def sparsity_constrained(
     )
     p = Problem.balanced(a, b, C, reg, options.thread_count)
     by_rows = (axis == 1) != p.transposed
-    size = p.geometry.shape[axis]
+    size = p.lines.geometry.shape[axis]
     if max_nz > size:
         line = ("column", "row")[axis]
         raise ValueError(f"max_nz must be at most {size}, the length of a {line}; got {max_nz}")
@@ -270,7 +271,7 @@ def _solve(
             limits,
             by_rows=by_rows,
             warm=warm,
-            max_nz=bound.max_nz,
+            max_nz=min(bound.max_nz, p.geometry.shape[bound.axis or 0]),
             semi_dual=method == "semi_dual",
         )
     problem = p.core_problem(p.quadratic_reg)

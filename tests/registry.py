@@ -27,7 +27,10 @@ DTYPES = ("float64", "float32")
 
 
 class Problem:
-    """Weights, points and their costs, as arrays that `put` makes; `reg` is relative to C."""
+    """Weights, points and their costs, as arrays that `put` makes; `reg` is relative to C.
+
+    `weighted` holds the rows and the columns that have weight; with `drop` there are no others.
+    """
 
     def __init__(
         self,
@@ -35,21 +38,37 @@ class Problem:
         dtype: Any = "float64",
         put: Callable[[Any], Any] = np.asarray,
         shape: tuple[int, int] = (67, 90),
+        weighted: tuple[Any, Any] | None = None,
+        drop: bool = False,
     ) -> None:
         rng = np.random.default_rng(47)
         n, m = shape
         x, y = clouds(n, m, 3, seed=47, dtype=dtype)
-        a, b = (w / w.sum() for w in (rng.random(n) + 0.1, rng.random(m) + 0.1))
+        rows, columns = weighted or (np.arange(n), np.arange(m))
+        a, b = rng.random(n) + 0.1, rng.random(m) + 0.1
         C = rng.random(shape) if kind == "dense" else pairwise(x, y, kind)
         self.scale = float(C.max())
-        self.uniform = put(np.full(n, 1 / n)), put(np.full(m, 1 / m))
+        start = C.mean(1) / 2, C.mean(0) / 2
+        if drop:
+            a, b, x, y, C = a[rows], b[columns], x[rows], y[columns], C[np.ix_(rows, columns)]
+            start = start[0][rows], start[1][columns]
+            rows, columns = np.arange(len(a)), np.arange(len(b))
+        a, b = _only(a, rows), _only(b, columns)
+        self.uniform = put(_only(np.ones_like(a), rows)), put(_only(np.ones_like(b), columns))
         self.a, self.b, self.x, self.y = (put(v) for v in (a, b, x, y))
-        self.start = put(C.mean(1) / 2), put(C.mean(0) / 2)
+        self.start = put(start[0]), put(start[1])
         self.spec = spec(kind) if kind != "dense" else {}
         if kind == "dense":
             self.C = put(C.astype(dtype))
         else:
             self.C = otf.PointCloud(self.x, self.y, **self.spec)
+
+
+def _only(w: Any, lines: Any) -> Any:
+    """Weights of sum 1 on some lines."""
+    out = np.zeros(len(w))
+    out[lines] = w[lines] / w[lines].sum()
+    return out
 
 
 @dataclass(frozen=True)

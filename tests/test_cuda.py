@@ -107,6 +107,37 @@ def test_every_solver_agrees_with_the_cpu(cuda, dtype, name):
         assert bits(again, solver, cuda.host) == bits(got, solver, cuda.host)
 
 
+LINES = np.arange(0, 67, 3), np.arange(5, 90, 4)
+
+
+@pytest.mark.parametrize("name", [k for k in SOLVERS if not k.startswith("monge_gap")])
+def test_lines_without_weight_are_left_out(cuda, dtype, name):
+    solver, dtype = SOLVERS[name], np.dtype(dtype).name
+    options = {"tol": solver.tight[dtype], "on_fail": "raise"}
+    for kind in {solver.kinds[0], solver.kinds[-1]}:
+        got = solver.solve(Problem(kind, dtype, cuda.put, weighted=LINES), **options)
+        want = solver.solve(Problem(kind, dtype, weighted=LINES), **options)
+        names = {"plan", "gradient_x", "gradient_y", "f", "g"} & {*solver.answer, *solver.run}
+        names = (*solver.answer, *(names - {"f", "g"}))
+        found = fields(got, names, cuda.host)
+        check_close(found, fields(want, names), solver.close[dtype], kind)
+
+
+def test_what_is_read_from_a_plan_without_lines_that_have_no_weight(cuda, dtype):
+    p, there = (Problem("dense", dtype, put, weighted=LINES) for put in (np.asarray, cuda.put))
+    want, got = (otf.sinkhorn(v.a, v.b, v.C, 0.05, tol=1e-6) for v in (p, there))
+    tol = 1e-4 if dtype is np.float32 else 1e-9
+    G = np.random.default_rng(0).random((67, 90))
+    for ours, theirs in zip(got.plan_vjp(cuda.put(G)), want.plan_vjp(G), strict=True):
+        np.testing.assert_allclose(cuda.host(ours), theirs, atol=1e3 * tol)
+    V = np.random.default_rng(1).random((90, 2))
+    out = cuda.host(got.plan_operator @ cuda.put(V))
+    np.testing.assert_allclose(out, want.plan_operator @ V, atol=tol)
+    assert otf.sinkhorn(there.a, there.b, there.C, 0.05, tol=1e-6, init=got).n_iter <= 2
+    with pytest.raises(ValueError, match=r"90|mismatch"):
+        got.plan_operator @ cuda.put(V[:40])
+
+
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("d", [1, 2, 3, 9])
 def test_point_clouds(cuda, dtype, cost, d):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .. import _backends
 
 Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 
 class Place:
@@ -64,6 +65,26 @@ class Place:
     def handed_out(self, array: Any) -> Any:
         """An array that is kept, as the caller gets it: no change of that reaches this one."""
         return array
+
+    def take(self, array: Any, rows: Index, columns: Index | None = None) -> Any:
+        """These rows of an array, or its entries in these rows and columns: a copy."""
+        with self.active():
+            i = self.put(rows)
+            return array[i] if columns is None else array[i[:, None], self.put(columns)]
+
+    def spread(
+        self, array: Any, shape: tuple[int, ...], rows: Index, columns: Index | None = None
+    ) -> Any:
+        """The reverse of `take`: an array of zeros that has `array` there."""
+        xp, sources = self.namespace(), []
+        with self.active():
+            for axis, index in enumerate((rows,) if columns is None else (rows, columns)):
+                zero = xp.zeros_like(array[:1] if axis == 0 else array[:, :1])
+                array = xp.concatenate([array, zero], axis)
+                source = np.full(shape[axis], len(index))  # the line of zeros
+                source[index] = np.arange(len(index))
+                sources.append(source)
+        return self.take(array, *sources)
 
     def ldexp(self, array: Any, exponent: int) -> Any:
         """array * 2^exponent, exactly."""

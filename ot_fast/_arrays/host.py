@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _backends
-from .base import Place, Vector
+from .base import Index, Place, Vector
+
+TAKEN = 1 << 18  # entries of whole rows copied together, before columns are taken from them
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,24 @@ class Host(Place):
 
     def empty(self, shape: tuple[int, int], dtype: Any) -> Any:
         return np.empty(shape, dtype)
+
+    def take(self, array: Any, rows: Index, columns: Index | None = None) -> Any:
+        if columns is None:
+            return array[rows]
+        if abs(array.strides[0]) < abs(array.strides[1]):  # column-major
+            return self.take(array.T, columns, rows).T
+        out = np.empty((len(rows), len(columns)), array.dtype)
+        step = max(1, TAKEN // array.shape[1])
+        for k in range(0, len(rows), step):
+            array[rows[k : k + step]].take(columns, 1, out[k : k + step], "clip")
+        return out
+
+    def spread(
+        self, array: Any, shape: tuple[int, ...], rows: Index, columns: Index | None = None
+    ) -> Any:
+        out = np.zeros(shape, array.dtype)
+        out[rows if columns is None else np.ix_(rows, columns)] = array
+        return out
 
     def ldexp(self, array: Any, exponent: int) -> Any:
         return np.ldexp(array, exponent)

@@ -8,7 +8,8 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from .base import Cuda, Vector
+from .base import Cuda, Index, Vector
+from .host import HOST
 
 
 class Numba(Cuda):
@@ -42,6 +43,14 @@ class Numba(Cuda):
 
     def empty(self, shape: tuple[int, int], dtype: Any) -> Any:
         return cuda.device_array(shape, dtype)
+
+    def take(self, array: Any, rows: Index, columns: Index | None = None) -> Any:
+        return self.put(HOST.take(self.host(array), rows, columns))
+
+    def spread(
+        self, array: Any, shape: tuple[int, ...], rows: Index, columns: Index | None = None
+    ) -> Any:
+        return self.put(HOST.spread(self.host(array), shape, rows, columns))
 
     def box(self, points: Any) -> Vector:
         values = self.host(points)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
 PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vectors i, j
 
 
@@ -50,6 +51,10 @@ class BaseGeometry:
         if made is None:
             made = self._made = self._handle()
         return made
+
+    def subset(self, rows: Index, columns: Index) -> Self:
+        """The costs of some rows and columns: a copy."""
+        raise NotImplementedError
 
     def _handle(self) -> Any:
         raise NotImplementedError

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from .. import _validate
 from .._arrays import Cuda, byte_strides, dtype_of, on_device, place_of
-from .base import BaseGeometry, PairCosts, Vector
+from .base import BaseGeometry, Index, PairCosts, Vector
 
+SMALL = 1 << 22  # bytes of a copy for which the free memory is not looked up
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
 SAMPLE = np.arange(1024) * 7919, np.arange(1024) * 104729 + np.arange(1024) // 7  # rows, columns
 PROBES = 16  # rows and columns whose entries show that C was changed
@@ -89,12 +90,15 @@ class DenseCost(BaseGeometry):
 
     @property
     def handle(self) -> Any:
+        self._check_unchanged()
+        return super().handle
+
+    def _check_unchanged(self) -> None:
         if self._probes is not None and self._probes != _probes(self.C):
             raise RuntimeError(
                 "C was changed in place since it was checked, and a result would be of neither "
                 "problem: solve again, or pass C.copy()"
             )
-        return super().handle
 
     def _handle(self) -> Any:
         rows = self._rows
@@ -132,6 +136,15 @@ class DenseCost(BaseGeometry):
         else:
             sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
         return sample.astype(np.float64)
+
+    def subset(self, rows: Index, columns: Index) -> DenseCost:
+        self._check_unchanged()
+        size = len(rows) * len(columns) * self.dtype.itemsize
+        if size > SMALL:
+            _validate.check_memory(
+                size, "a part of C", "leave out lines without weight", self.place
+            )
+        return DenseCost(self.place.take(self.C, rows, columns))
 
     def pair_costs(self) -> PairCosts:
         """A function that reads costs of pairs from host indices: float64, on the host."""

@@ -13,7 +13,7 @@ from .. import _validate
 from .._arrays import HOST, Place, dtype_of, lock, place_of
 from .._backends import core_of
 from .._costs import Cost, cost_of, norms
-from .base import BaseGeometry, PairCosts, Vector
+from .base import BaseGeometry, Index, PairCosts, Vector
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,6 +45,15 @@ class Points:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         lock(self.array)
+
+    def take(self, rows: Index) -> Points:
+        """Some of the points."""
+        if len(rows) == len(self.array):
+            return self
+        with self.place.active():
+            own = self.place.contiguous(self.place.take(self.array, rows))
+            box = self.place.box(own)
+        return Points(own, box, float(np.abs(box).max()), self.place, self.name)
 
     def on_host(self) -> Points:
         """The same points on the host."""
@@ -216,6 +225,15 @@ class PointCloud(BaseGeometry):
     def turned(self) -> Self:
         """The same costs, of which the core reads the transpose."""
         return self._copied(self._lasting() | {"transposed": not self.transposed})
+
+    def own(self, side: int) -> PointCloud:
+        """The costs of x (side 0) or y (side 1) against itself."""
+        points = self.points[side]
+        return PointCloud.of(points, points, self.ground_cost)
+
+    def subset(self, rows: Index, columns: Index) -> PointCloud:
+        x, y = self.points
+        return PointCloud.of(x.take(rows), y.take(columns), self.ground_cost)
 
     def point_gradient(self, gradient: Any) -> Any:
         """Derivatives in the points of the core's rows as it reads them, float64, as derivatives in

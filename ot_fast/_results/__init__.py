@@ -2,7 +2,7 @@
 
 ``base`` holds what all results share, ``entropic`` and ``sparse`` the results of the two families.
 ``plan`` reads a plan that is not stored, ``certificate`` bounds the optimal cost, ``sparsify``
-selects the largest entries.
+selects the largest entries, ``weightless`` completes the potentials.
 """
 
 from .base import Result, Solve

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._arrays import Place, ReadOnly, lasting, lock
 from .._errors import Status
 from .._problem import History, Problem
+from .weightless import ALL, Asked
 
 if TYPE_CHECKING:
     from .sparsify import Kept
@@ -68,7 +69,7 @@ class Result:
 
     def __init__(self, problem: Problem, solve: Solve, error: float, history: History) -> None:
         self._problem = problem
-        self.geometry = problem.geometry
+        self.geometry = problem.lines.geometry
         self.reg, self.b_scale = problem.reg, problem.b_scale
         self.method, self.tol, self.n_iter = solve.method, solve.tol, solve.n_iter
         self.history = lock(history)
@@ -91,16 +92,16 @@ class Result:
 
     @ReadOnly
     def a(self) -> Any:
-        p = self._problem
-        return self._put(p.orient(p.a, p.b)[0] * p.mass)
+        return self._put(self._problem.weight(0) * self._problem.mass)
 
     @ReadOnly
     def b(self) -> Any:
-        p = self._problem
-        return self._put(p.orient(p.a, p.b)[1] * p.mass)
+        return self._put(self._problem.weight(1) * self._problem.mass)
 
-    def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(f, g) on the host, in the dtype of the costs."""
+    def _host_potentials(self, asked: Asked = ALL) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(f, g) on the host, in the dtype of the costs; with weights `asked`, potentials may be 0
+        where neither these nor those of the problem are positive.
+        """
         raise NotImplementedError
 
     @ReadOnly

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from .. import _validate
 from .._arrays import Cuda, ReadOnly, on_device, to_numpy
-from . import certificate
+from . import certificate, weightless
 from .base import Result, Solve
 from .plan import Plan
+from .weightless import ALL, Asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,8 @@ class OTResult(Result):
     Attributes
     ----------
     f, g : ndarray, shapes (n,) and (m,)
-        Potentials in cost units; ``potentials`` is the pair.
+        Potentials in cost units; ``potentials`` is the pair. Where the weight is 0, the soft
+        c-transform of the other one, from the costs of these rows and columns.
     plan : ndarray, shape (n, m)
         The plan (n m exponentials, and that much memory).
     sparse_plan : scipy.sparse.csr_array, shape (n, m)
@@ -74,9 +76,10 @@ class OTResult(Result):
         super().__init__(plan.problem, solve, plan.error, history)
         self.message = self._describe() + (f"; {solve.message}" if solve.message else "")
 
-    def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _host_potentials(self, asked: Asked = ALL) -> tuple[NDArray[Any], NDArray[Any]]:
         p = self._problem
-        return p.potentials(*p.unscaled(self._plan.phi, self._plan.psi))
+        found = p.potentials(*p.unscaled(self._plan.phi, self._plan.psi))
+        return p.rounded(weightless.soft(p, found, asked))
 
     # ------------------------------------------------------------------ values and certificate
 
@@ -173,7 +176,7 @@ class OTResult(Result):
         """
         from .._implicit import plan_vjp
 
-        place = self.geometry.place
+        p, place = self._problem, self.geometry.place
         xp = place.namespace()
         G = on_device(G, "G", place) if isinstance(place, Cuda) else to_numpy(G, "G")
         if tuple(G.shape) != self.geometry.shape:
@@ -183,10 +186,13 @@ class OTResult(Result):
             G = place.plain(G, np.float64)
             if not bool(xp.isfinite(G).all()):
                 raise ValueError("G must be finite")
-            plan = place.plain(self.plan, np.float64)
-            turn = self._problem.orient_matrix
-            in_rows, in_columns, in_costs = plan_vjp(turn(plan), self.reg, turn(G), tol, xp)
-            return (*self._problem.orient(in_rows, in_columns), turn(in_costs))
+            lines, turn = p.lines, p.orient_matrix
+            plan, G = (turn(lines.restricted_matrix(v)) for v in (self.plan, G))
+            plan = place.plain(plan, np.float64)
+            in_rows, in_columns, in_costs = plan_vjp(plan, self.reg, G, tol, xp)
+            a, b = p.orient(in_rows, in_columns)
+            C = lines.expanded_matrix(turn(in_costs))
+            return lines.expanded_rows(a, 0), lines.expanded_rows(b, 1), C
 
     # ------------------------------------------------------------------ for people
 

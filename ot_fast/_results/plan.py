@@ -88,11 +88,20 @@ class Plan:
     def dense(self) -> Any:
         """All of it, as the caller sees it."""
         p = self.problem
-        n, m = self.shape
+        if p.lines.kept is not None:
+            self._check_memory(*p.lines.geometry.shape)
+        return p.lines.expanded_matrix(p.orient_matrix(self.matrix()))
+
+    def matrix(self) -> Any:
+        """All of it, as the core computes it."""
+        self._check_memory(*self.shape)
+        return self.rows(0, self.shape[0])
+
+    def _check_memory(self, n: int, m: int) -> None:
+        p = self.problem
         size = n * m * np.dtype(p.plan_dtype).itemsize
         remedy = "use sparsify(...) or plan_operator"
         _validate.check_memory(size, f"a dense plan ({n} x {m})", remedy, p.geometry.place)
-        return p.orient_matrix(self.rows(0, n))
 
     # ------------------------------------------------------------------ products
 
@@ -104,13 +113,13 @@ class Plan:
 
     def operator(self) -> Any:
         """A linear operator of the caller's library: a pass a product."""
-        p = self.problem
-        return linear_operator(
-            p.geometry.place,
-            p.orient(*self.shape),
-            p.plan_dtype,
-            lambda V, columns: self.apply(V, columns != p.transposed),
-        )
+        p, lines = self.problem, self.problem.lines
+
+        def product(V: NDArray[Any], columns: bool) -> Vector:
+            out = self.apply(lines.restricted(V, 1 - columns), columns != p.transposed)
+            return lines.expanded(out, int(columns))
+
+        return linear_operator(p.geometry.place, lines.geometry.shape, p.plan_dtype, product)
 
 
 def linear_operator(
@@ -123,6 +132,8 @@ def linear_operator(
     def of(columns: bool) -> Any:
         def matmat(V: Any) -> Any:
             V = to_numpy(V, "V", place)
+            if len(V) != shape[1 - columns]:
+                raise ValueError(f"V must have {shape[1 - columns]} rows; got shape {V.shape}")
             out = product(V.reshape(len(V), -1), columns)
             return place.put(out.reshape(len(out), *V.shape[1:]).astype(dtype, copy=False))
 

@@ -13,8 +13,10 @@ from .. import _validate
 from .._arrays import ReadOnly, lock
 from .._geometry import Geometry
 from .._problem import Problem
+from . import weightless
 from .base import Result, Solve
 from .plan import linear_operator
+from .weightless import ALL, Asked
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -62,10 +64,9 @@ class SparsePlan:
     def csr(self) -> sp.csr_array:
         import scipy.sparse as sp
 
-        entries, shape = (self.value, self.index, self.begin), self.problem.geometry.shape
-        if self.lines_are_rows:
-            return sp.csr_array(entries, shape=shape)
-        return sp.csr_array(sp.csc_array(entries, shape=shape))
+        p, entries = self.problem, (self.value, self.index, self.begin)
+        kind = sp.csr_array if self.lines_are_rows else sp.csc_array
+        return p.lines.expanded_csr(sp.csr_array(kind(entries, shape=p.geometry.shape)))
 
 
 class SparseResult(Result):
@@ -86,7 +87,8 @@ class SparseResult(Result):
     plan_operator : scipy.sparse.linalg.LinearOperator
         ``P @ V`` and ``P.T @ V``.
     f, g : ndarray, shapes (n,) and (m,)
-        Dual potentials in cost units; ``potentials`` is the pair.
+        Dual potentials in cost units; ``potentials`` is the pair. Where the weight is 0, the
+        largest values that let no entry into the plan.
     value : float
         ``<C,P> + reg/2 |P|^2``.
     value_linear : float
@@ -152,19 +154,9 @@ class SparseResult(Result):
 
         return of_entries(self._entries.csr, kept)
 
-    def _host_potentials(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _host_potentials(self, asked: Asked = ALL) -> tuple[NDArray[Any], NDArray[Any]]:
         p = self._problem
-        f, g = (v.copy() for v in self._core_potentials)
-        # Where there is no mass: the largest values that let no entry into the plan.
-        empty = ~np.isfinite(f)
-        if empty.any():
-            low = p.c_transform(g)[0]
-            f[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
-        empty = ~np.isfinite(g)
-        if empty.any():
-            low = p.column_min(f, np.ones_like(f))
-            g[empty] = np.where(np.isfinite(low), low, 0.0)[empty]
-        return p.potentials(f, g)
+        return p.rounded(weightless.hard(p, p.potentials(*self._core_potentials), asked))
 
     @property
     def gap(self) -> float:

@@ -87,7 +87,7 @@ def of_plan(plan: Plan, kept: Kept) -> sp.csr_array:
         P = _on_device(plan, kept)
     else:
         P = _above(plan, _cut(plan, kept))
-    return sp.csr_array(p.orient_matrix(P))
+    return p.lines.expanded_csr(sp.csr_array(p.orient_matrix(P)))
 
 
 def _on_device(plan: Plan, kept: Kept) -> sp.csr_array:
