@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import marginal_error, random_problem
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 import ot_fast as otf
 
@@ -55,6 +56,17 @@ def test_newton_needs_tens_of_passes():
     assert r.method == "newton"
     assert r.converged
     assert r.n_iter <= 40
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_newton_with_blocks_that_few_entries_link(seed):
+    rng = np.random.default_rng(seed)
+    centres = 20 * rng.normal(size=(4, 64))
+    x, y = (rng.normal(size=(152, 64)) + centres[rng.integers(4, size=152)] for _ in "xy")
+    C = cdist(x, y, "sqeuclidean")
+    r = otf.sinkhorn(None, None, C, 2e-5 * C.max(), method="newton")
+    solved(r, np.full(152, 1 / 152), np.full(152, 1 / 152))
+    assert r.n_iter <= 60
 
 
 def test_newton_with_ties():

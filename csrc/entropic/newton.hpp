@@ -18,6 +18,7 @@ struct KeptPolicy {
   double threshold = entropic::kThreshold;
   double least = entropic::kLeastThreshold;
 
+  bool can_fall() const { return threshold > least; }
   void lower() { threshold = std::max(threshold * entropic::kThresholdFall, least); }
   // Too many entries were kept: ten times the threshold, below which it does not fall again. False where it is already
   // the first one.
@@ -125,7 +126,8 @@ class Newton {
   };
 
   index entries_a_row(index part) const {
-    return std::clamp(p_.geo.m / part, entropic::kFewestKept, entropic::kMostKept);
+    const index least = std::max(entropic::kFewestKept, std::min(p_.geo.m, entropic::kSmallPlan / p_.geo.n));
+    return std::clamp(p_.geo.m / part, least, std::max(least, entropic::kMostKept));
   }
 
   // reg falls by kNewtonFall from that of a smooth problem to the problem's own; each stage is solved loosely.
@@ -184,7 +186,7 @@ class Newton {
       const bool gained = advance(at, stage, step, v, kept);
       // A weak step lacks entries that were dropped: keep more, or fall back on Sinkhorn.
       const bool weak = gained && !step.clipped && step.solved && v.error > entropic::kWeakStep * before.error;
-      const bool room = 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
+      const bool room = policy_.can_fall() && 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
       if (weak && room) policy_.lower();
       slow = weak && !room && v.error > entropic::kSlowStep * before.error ? slow + 1 : 0;
       sparse = !kept.overflow && !(slow == entropic::kSlowSteps && stage.may_fall_back);
