@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ._completion import Partial, complete
 from ._errors import InfeasibleError
 
 if TYPE_CHECKING:
-    from ._problem import Problem
-
-UNIT = 2**30  # of integer mass in the maximum flow
+    from ._problem import Problem, Vector
 
 
 def check_lines(p: Problem) -> None:
@@ -28,26 +28,27 @@ def check_lines(p: Problem) -> None:
 
 
 def check_flow(p: Problem) -> None:
-    """InfeasibleError where the allowed pairs cannot carry the mass: a maximum flow."""
-    import scipy.sparse as sp
-    from scipy.sparse.csgraph import maximum_flow
-
-    C = p.orient_matrix(p.geometry.place.host(p.geometry.to_dense()))
-    n, m = C.shape
-    i, j = np.nonzero(np.isfinite(C))
-    source, sink = n + m, n + m + 1
-    tail = np.concatenate([i, np.full(n, source), np.arange(n, n + m)])
-    head = np.concatenate([j + n, np.arange(n), np.full(m, sink)])
-    supply, demand = np.ceil(p.a * UNIT), np.ceil(p.b * UNIT)
-    capacity = np.concatenate([np.full(len(i), UNIT), supply, demand]).astype(np.int32)
-    graph = sp.csr_array((capacity, (tail, head)), shape=(n + m + 2, n + m + 2))
-    flow = maximum_flow(graph, source, sink)
-    if flow.flow_value >= UNIT - 2 * (n + m):  # each ceil adds less than one unit
+    """InfeasibleError where the allowed pairs cannot carry the mass: a flow, and its cut."""
+    zeros = np.zeros(p.shape[0]), np.zeros(p.shape[1])
+    none = Partial(p, (p.a, p.b), zeros, price=_zero, held=None)
+    flow = complete(none, 1e300)
+    if flow.lack == 0:
         return
-    unsent = supply - np.asarray(flow.flow[source, :n].todense()).ravel()
-    side = p.orient(0, 1)[0]
-    name, k = ("rows", "columns")[side], p.lines.index(side)[unsent > 2]
+    R, K = (np.flatnonzero(k) for k in (flow.rows & (p.a > 0), flow.columns & (p.b > 0)))
+    rows, columns = p.orient("rows", "columns")
+    i, j = (p.lines.index(side)[k] for side, k in zip(p.orient(0, 1), (R, K), strict=True))
     raise InfeasibleError(
-        f"the pairs that C allows can carry only {flow.flow_value / UNIT:.6g} of the mass; "
-        f"{name} {k[:5].tolist()} cannot send all of theirs. Allow more pairs, or change a or b"
+        f"the pairs that C allows can carry only {1 - flow.lack:.6g} of the mass: {len(R)} of the "
+        f"{rows} ({_listed(i)}) hold {p.a[R].sum():.6g} of it, and all pairs that they are allowed "
+        f"end in {len(K)} of the {columns} ({_listed(j)}), which take {p.b[K].sum():.6g}. Allow "
+        "more pairs, or change a or b"
     )
+
+
+def _zero(i: NDArray[Any], j: NDArray[Any], C: Vector) -> Vector:
+    return np.zeros(len(C))
+
+
+def _listed(k: NDArray[Any]) -> str:
+    """The first of some indices."""
+    return ", ".join(map(str, k[:5])) + (", ..." if len(k) > 5 else "")

@@ -974,6 +974,22 @@ def test_an_interrupted_sparse_solve_leaves_a_usable_device(cuda, solve, error):
     assert solve(a, b, C, 0.01).converged
 
 
+@pytest.mark.parametrize("n", [40, 350])  # entries are read at once, or by passes
+@pytest.mark.parametrize("max_iter", [3, 1000])
+def test_bounds_with_forbidden_pairs_are_those_of_the_host(cuda, dtype, n, max_iter):
+    a, b, C = problem(dtype, n, n - 5)
+    C[np.random.default_rng(n).random(C.shape) < 0.5] = np.inf
+    there, here = (
+        otf.sinkhorn(*put, 0.05, max_iter=max_iter, tol=1e-5, on_fail="ignore")
+        for put in ([cuda.put(v) for v in (a, b, C)], (a, b, C))
+    )
+    for r in (there, here):
+        assert r.lower_bound <= r.upper_bound < np.inf
+    close = 1e-2 if max_iter == 3 else 1e-3
+    assert there.lower_bound == pytest.approx(here.lower_bound, rel=close)
+    assert there.upper_bound == pytest.approx(here.upper_bound, rel=close)
+
+
 def test_sparse_plans_of_costs_without_one(cuda):
     C = np.full((4, 4), np.inf)
     C[:3, :2] = C[3:, 2:] = 1

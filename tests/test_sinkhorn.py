@@ -271,7 +271,8 @@ def test_bounds_are_the_c_transform_and_the_rounded_plan():
     P = P * np.minimum(1, b / P.sum(0))
     left_a, left_b = a - P.sum(1), b - P.sum(0)
     P = P + np.outer(left_a, left_b) / left_a.sum()
-    assert r.upper_bound == pytest.approx(np.sum(P * C), rel=1e-9)
+    assert exact_ot(a, b, C) - 1e-9 <= r.upper_bound <= np.sum(P * C) * (1 + 1e-12)
+    assert r.upper_bound == pytest.approx(np.sum(P * C), rel=1e-6)
 
 
 # ---- forbidden pairs, zero weights, masses ----------------------------------------------------
@@ -312,8 +313,9 @@ def test_zero_weights_carry_nothing_and_change_nothing(method, dtype):
         soft = -0.1 * special.logsumexp((other - cost) / 0.1, b=weight, axis=1)
         off = np.minimum(abs(ours - hard), abs(ours - soft))
         assert off[own == 0].max() <= 1e-5
-    for name in ("value", "value_linear", "lower_bound", "upper_bound"):
+    for name in ("value", "value_linear", "lower_bound"):
         assert getattr(r, name) == pytest.approx(getattr(kept, name), rel=rtol)
+    assert r.upper_bound == pytest.approx(kept.upper_bound, rel=100 * rtol)  # on what is missing
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -521,11 +523,9 @@ def hostile(draw):
 def check_hostile(a, b, C, reg, scale, method):
     tol = 1e-8
     r = otf.sinkhorn(a, b, C, reg, method=method, tol=tol, max_iter=400, on_fail="ignore")
-    finite = [r.plan, r.f, r.g, r.value, r.value_linear, r.dual_value, r.lower_bound]
+    finite = [r.plan, r.f, r.g, r.value, r.value_linear, r.dual_value, r.lower_bound, r.upper_bound]
     for value in [*finite, r.marginal_error]:
         assert np.isfinite(value).all()
-    assert not np.isnan(r.upper_bound)
-    assert r.upper_bound < np.inf or np.isinf(C).any()
     assert (r.plan >= 0).all()
     assert not r.plan[np.isinf(C)].any()
     error = marginal_error(r.plan, a, b)

@@ -1,4 +1,5 @@
 #include "bindings/bind_entropic.hpp"
+#include "bindings/bind_flow.hpp"
 #include "bindings/bind_geometry.hpp"
 #include "bindings/bind_plan.hpp"
 #include "bindings/bind_sparse.hpp"
@@ -86,6 +87,8 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::bind_plan<bindings::Cpu>(module);
   bindings::bind_entropic<bindings::Cpu>(module);
   bindings::bind_sparse<bindings::Cpu>(module);
+  bindings::bind_pairs<bindings::Cpu>(module);
+  bindings::bind_completion(module);
   module.def("bounds", bindings::bounds, py::arg("points"));
   module.def("isa", [] { return std::string(cpu::kernels().name); });
   module.def("isa_built", [] { return cpu::levels_built(); });

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/bind_entropic.hpp"
+#include "bindings/bind_flow.hpp"
 #include "bindings/bind_geometry.hpp"
 #include "bindings/bind_plan.hpp"
 #include "bindings/bind_sparse.hpp"
@@ -273,6 +274,7 @@ void bind_cuda(py::module_& module) {
   bind_plan<Place>(module);
   bind_entropic<Place>(module);
   bind_sparse<Place>(module);
+  bind_pairs<Place>(module);
   bind_array<Place>(module);
   module.def("cost_of_pairs", cost_of_pairs<Place>, py::arg("geometry"), py::arg("i"), py::arg("j"), py::arg("where"));
   module.def("entries", entries<Place>, py::arg("plan"), py::arg("threshold"), py::arg("where"));

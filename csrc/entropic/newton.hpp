@@ -162,6 +162,9 @@ class Newton {
     return sinkhorn_.transform().evaluate(stage.reg, psi, at.rows, stage.precision, kept);
   }
 
+  // Where exponents overflow, the error is infinite and the entries are none of a plan.
+  static bool usable(const Kept& kept, const Value& v) { return !kept.overflow && std::isfinite(v.error); }
+
   // Newton steps at one reg.
   StageResult run(Potentials at, const NewtonStage& stage) {
     Clock& clock = sinkhorn_.clock();
@@ -170,14 +173,14 @@ class Newton {
     kept.limit = stage.limit;
     Value v = evaluate(at, stage, at.columns, &kept);
     Stagnation stagnation(v.error);
-    bool sparse = !kept.overflow;  // the entries that matter have been kept
-    index slow = 0;                // steps in a row that gain little although no more entries can be kept
+    bool sparse = usable(kept, v);  // the entries that matter have been kept
+    index slow = 0;                 // steps in a row that gain little although no more entries can be kept
     for (index k = 0; k < stage.max_steps && v.error > stage.tol && !clock.exhausted() && !stagnation.stalled(); ++k) {
       if (!sparse) {
         if (!policy_.raise()) return {.value = v, .dense = true, .steps_left = stage.max_steps - k};
         kept.threshold = policy_.threshold;
         v = evaluate(at, stage, at.columns, &kept);
-        sparse = !kept.overflow;
+        sparse = usable(kept, v);
         continue;
       }
       const NewtonStep step = system_.solve(kept, sinkhorn_.transform().col(), v.error,
@@ -189,7 +192,7 @@ class Newton {
       const bool room = policy_.can_fall() && 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
       if (weak && room) policy_.lower();
       slow = weak && !room && v.error > entropic::kSlowStep * before.error ? slow + 1 : 0;
-      sparse = !kept.overflow && !(slow == entropic::kSlowSteps && stage.may_fall_back);
+      sparse = usable(kept, v) && !(slow == entropic::kSlowSteps && stage.may_fall_back);
       stagnation.record(before.error, v.error);
     }
     return {.value = v};

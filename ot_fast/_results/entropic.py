@@ -55,8 +55,11 @@ class OTResult(Result):
         ``<a, f> + <b, g> - reg (sum P - sum a (x) b)``.
     lower_bound, upper_bound, gap : float
         Bounds on the unregularised optimal cost, and their difference: the dual value of the
-        c-transformed potentials, and the cost of the plan rounded to exact marginals (Altschuler,
-        Weed and Rigollet 2017). Three passes over C each.
+        c-transformed potentials, and the cost of the plan rounded down to its marginals
+        (Altschuler, Weed and Rigollet 2017) and completed by a cheap flow. The upper bound is
+        finite where a plan exists that avoids forbidden pairs, and exceeds ``value_linear`` by at
+        most the mass that is missing times the cost of its paths. Three passes over C each; a
+        flow takes more.
     marginal_error : float
         ``max(|P1 - a|_1, |P'1 - b|_1) / sum(a)``, recomputed from this plan.
     converged, status, message : bool, Status, str

@@ -17,6 +17,7 @@ from .._problem import Problem
 Vector = NDArray[np.float64]
 Marginals = tuple[Vector, Vector, float]
 BLOCK = 1 << 22  # entries computed together
+ROUNDING = 1e-15  # of dual values, relative to the potentials
 
 
 @dataclass
@@ -56,7 +57,8 @@ class Plan:
             h = self.h if col is None else self.h + np.log(col)
         handle = p.core_plan(p.a, phi, h)
         s, c, cost = p.core.marginals(handle, f64 or not p.single, p.where)
-        return p.a * s, c, float(p.a @ cost)
+        with np.errstate(invalid="ignore", over="ignore"):  # far from a solution it may overflow
+            return p.a * s, c, float(p.a @ cost)
 
     @cached_property
     def unit(self) -> Marginals:
@@ -68,6 +70,35 @@ class Plan:
         """``max(|P1 - a|_1, |P'1 - b|_1)`` at unit mass."""
         row, col, _ = self.unit
         return float(max(np.abs(row - self.problem.a).sum(), np.abs(col - self.problem.b).sum()))
+
+    @cached_property
+    def duals(self) -> tuple[Vector, Vector]:
+        """Feasible potentials ``u_i + v_j <= C_ij - shift`` of transport without reg: three passes.
+
+        The c-transforms of g and of f, or, where these are of no use, of 0 on either side: the pair
+        of the largest dual value, less what the rounding of large potentials may add to it. Where
+        there is no weight they are -inf.
+        """
+        p = self.problem
+        found = self._transforms(p.core_reg * self.phi, p.core_reg * self.psi)
+        zeros = np.zeros(len(p.a)), np.zeros(len(p.b))
+        _, u, v = found if found[0] >= 0 else self._transforms(*zeros)
+        return np.where(p.a > 0, u, -np.inf), np.where(p.b > 0, v, -np.inf)
+
+    def _transforms(self, f: Vector, g: Vector) -> tuple[float, Vector, Vector]:
+        """The better of the c-transforms of g and of f: its dual value at least, and both sides."""
+        p = self.problem
+        rows, columns = p.a > 0, p.b > 0
+        best = -np.inf, f, g
+        for start in (g, p.column_min(np.where(rows, f, -np.inf))):
+            u, v = p.c_transform(np.where(columns & np.isfinite(start), start, -np.inf))
+            with np.errstate(invalid="ignore", over="ignore"):
+                dual = p.a[rows] @ u[rows] + p.b[columns] @ v[columns]
+                size = p.a[rows] @ abs(u[rows]) + p.b[columns] @ abs(v[columns])
+                value = float(dual - ROUNDING * size)
+            if np.isfinite(value) and value > best[0]:
+                best = value, u, v
+        return best
 
     # ------------------------------------------------------------------ entries
 

@@ -1,9 +1,11 @@
 // The solvers, written once: the same potentials on every backend, and no allocation in the loop.
+#include <array>
 #include <atomic>
 #include <cstdlib>
 
 #include "emulator.hpp"
 #include "entropic/solvers-inl.hpp"
+#include "flow/solvers.hpp"
 #include "instances.hpp"
 #include "sparse/solvers-inl.hpp"
 
@@ -384,6 +386,22 @@ TEST_CASE("a sparse solver allocates by passes") {
           });
       CHECK(made <= 20 * passes);
     }
+}
+
+TEST_CASE("what a plan misses goes forward on pairs and back on its entries") {
+  // Row 0 and column 1 miss 1/4, and the pair (0, 1) is none of the arcs.
+  const std::array<double, 2> a{0.25, 0}, b{0, 0.25};
+  const FlowSides missing{.rows = 2, .columns = 2, .a = a.data(), .b = b.data()};
+  Array<FlowArc> arcs;
+  for (const FlowArc& arc : {FlowArc{0, 0, 0.5}, FlowArc{1, 0, 0.125}, FlowArc{1, 1, 1}}) arcs.push_back(arc);
+  const std::array<double, 3> enough{0, 0.5, 0}, little{0, 0.0625, 0};
+
+  const Completion whole = complete(missing, arcs, enough.data(), nullptr);
+  check_close(Vector{whole.flow[0], whole.flow[1], whole.flow[2]}, Vector{0.25, -0.25, 0.25}, 1e-12, 1e-12);
+  CHECK(std::fabs(whole.rows[0]) + std::fabs(whole.columns[1]) <= 1e-12);
+
+  const Completion part = complete(missing, arcs, little.data(), nullptr);
+  check_close(Vector{part.flow[1], part.rows[0], part.columns[1]}, Vector{-0.0625, 0.1875, 0.1875}, 1e-12, 1e-12);
 }
 
 TEST_CASE("an interrupt leaves the backend fit for use") {
