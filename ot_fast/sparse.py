@@ -278,6 +278,7 @@ def _solve(
     outcome = solver(problem, settings, f, g, options.callback, p.where)
     solve = Solve.of(method, options.tolerance(p), outcome)
     plan = SparsePlan.of(p, outcome.plan, by_rows)
+    f[p.a == 0], g[p.b == 0] = 0.0, 0.0  # -inf in the core: such lines have no entries
     result = SparseResult(plan, f, g, outcome.dual_value, solve, bound)
     if not result.converged and p.geometry.has_forbidden:
         _feasible.check_flow(p)

@@ -346,3 +346,13 @@ def test_a_bound_on_entries_is_that_of_the_callers_lines():
     assert r.max_nz == N
     with pytest.raises(ValueError, match=f"max_nz must be at most {N}"):
         otf.sparsity_constrained(a, b, C, 0.5, N + 1)
+
+
+def test_a_sparse_result_with_masked_lines_is_a_start():
+    a, b, C = random_problem(12, 15, seed=3)
+    a[[0, 7]], b[4] = 0, 0
+    a, b = a / a.sum(), b / b.sum()
+    first = otf.quadratic(a, b, C, 1.0)
+    assert first._problem.lines.kept is None  # masked, not left out
+    r = otf.quadratic(a, b, C, 0.1, init=first)
+    np.testing.assert_allclose(r.plan, otf.quadratic(a, b, C, 0.1).plan, atol=1e-8)
