@@ -78,6 +78,7 @@ class Noise:
             size = abs(case.C[used]).max(initial=0) + abs(case.C[finite].min(initial=np.inf))
         else:  # squared distances may be expanded, about the mean point
             size = 4 * case.C[finite].max(initial=0) * (2 + case.points[0].shape[1] ** 0.5)
+            size += case.cost == "cosine"  # 1 less a product
         return cls(eps, 4 * eps * float(size if np.isfinite(size) else 0), 64 * eps)
 
 

@@ -25,7 +25,7 @@ def check_loss(record: Record, r: Any) -> None:
     a, b = a / mass, b / mass
     if case.solver == "entropic_cost":  # its potentials are not public
         term = r._terms["xy"]
-        f, g, own = term.f, term.g, []
+        f, g, own = term.potential(0), term.potential(1), []
     else:
         f, g, *own = r.potentials
     low, high, far = _interval(case, case.C, a, b, f, g, rho)
@@ -77,7 +77,9 @@ def _check_marginals(
     record: Record, r: Any, a: Vector, b: Vector, f: Vector, g: Vector, rho: Any, noise: Noise
 ) -> None:
     """The plan of the potentials has the marginals, as "converged" says."""
-    P = oracles.gibbs(a, b, record.case.C, r.reg, f, g)
+    rows, cols = a > 0, b > 0
+    a, b, f, g = a[rows], b[cols], f[rows], g[cols]
+    P = oracles.gibbs(a, b, record.case.C[np.ix_(rows, cols)], r.reg, f, g)
     want = [a, b] if rho is None else [w * np.exp(-u / rho) for w, u in ((a, f), (b, g))]
     rounding = 8 * (noise.cost + noise.eps * (abs(f).max() + abs(g).max())) / r.reg
     if rounding > 0.1:  # potentials and costs do not resolve the plan
