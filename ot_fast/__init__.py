@@ -10,6 +10,8 @@ from ._warm import WarmStart
 from .divergence import SinkhornDivergence, sinkhorn_divergence
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
 from .monge import MongeGap, monge_gap
+from .one_dimension import emd_1d, wasserstein_1d
+from .sliced import SlicedWasserstein, max_sliced_wasserstein, sliced_wasserstein
 from .sparse import quadratic, sparsity_constrained
 
 __version__: str = _core.__version__
@@ -25,18 +27,23 @@ __all__ = [
     "PointCloud",
     "Scaling",
     "SinkhornDivergence",
+    "SlicedWasserstein",
     "SparseResult",
     "Status",
     "WarmStart",
     "__version__",
+    "emd_1d",
     "entropic_map",
     "info",
+    "max_sliced_wasserstein",
     "monge_gap",
     "quadratic",
     "sinkhorn",
     "sinkhorn_divergence",
     "sinkhorn_path",
+    "sliced_wasserstein",
     "sparsity_constrained",
+    "wasserstein_1d",
 ]
 
 

@@ -169,6 +169,26 @@ def complete_plan(
     cost: Vector,
     held: Vector,
 ) -> tuple[Vector, Vector, Vector]: ...
+def distances_1d(
+    x: Floats,
+    y: Floats,
+    a: Vector | None,
+    b: Vector | None,
+    p: float,
+    period: float,
+    point_gradients: bool,
+    weight_gradients: bool,
+    threads: int,
+) -> tuple[Vector, Vector, Vector, Vector, Vector]: ...
+def plan_1d(
+    x: Floats,
+    y: Floats,
+    a: Vector | None,
+    b: Vector | None,
+    p: float,
+    period: float,
+    threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], Vector]: ...
 def isa() -> str: ...
 def isa_built() -> list[str]: ...
 def default_threads() -> int: ...

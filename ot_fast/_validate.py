@@ -125,10 +125,10 @@ def weights(
     if not 0 < total < math.inf:
         raise ValueError(f"{name} must have a positive, finite sum; its sum is {total}")
     out[out < NEGLIGIBLE * total] = 0
-    return out, _rounding("bfloat16" if is_bfloat16(value) else array.dtype.name, total / size)
+    return out, rounding_of("bfloat16" if is_bfloat16(value) else array.dtype.name, total / size)
 
 
-def _rounding(dtype: str, mean: float) -> float:
+def rounding_of(dtype: str, mean: float) -> float:
     """How far rounding may move the sum of weights of this mean, relative to the sum.
 
     Twice eps of a half type: entries are rounded, and so is the sum that normalised them. Entries

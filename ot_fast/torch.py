@@ -19,11 +19,20 @@ import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from . import divergence, entropic, monge
+from . import divergence, entropic, monge, sliced
 from ._arrays import as_float, to_numpy
 from ._entropic_cost import entropic_cost
+from .one_dimension import Problems
 
-__all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence", "sinkhorn_plan"]
+__all__ = [
+    "monge_gap",
+    "sinkhorn",
+    "sinkhorn_clouds",
+    "sinkhorn_divergence",
+    "sinkhorn_plan",
+    "sliced_wasserstein",
+    "wasserstein_1d",
+]
 
 _GRADIENTS = ("gradient_x", "gradient_y", "gradient_a", "gradient_b")
 
@@ -107,6 +116,74 @@ def sinkhorn_clouds(
     """
     solve = partial(entropic_cost, reg=reg, **options)
     return _Points.apply(solve, _GRADIENTS, *_tensors(x=x, y=y, a=a, b=b))
+
+
+def sliced_wasserstein(
+    x: Any, y: Any, a: Any = None, b: Any = None, **options: Any
+) -> torch.Tensor:
+    """:func:`ot_fast.sliced_wasserstein`, differentiable in x, y, a and b.
+
+    Examples
+    --------
+    >>> import torch, ot_fast.torch as layers
+    >>> x = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
+    >>> (layers.sliced_wasserstein(x, x.detach() + 1, seed=0) ** 2).backward()
+    >>> x.grad.shape
+    torch.Size([50, 3])
+    """
+    solve = partial(sliced.sliced_wasserstein, **options)
+    return _Points.apply(solve, _GRADIENTS, *_tensors(x=x, y=y, a=a, b=b))
+
+
+class _Rows(Function):
+    """Distances of a batch; their derivatives are computed with them."""
+
+    @staticmethod
+    def forward(ctx: Any, options: Any, *inputs: Any) -> torch.Tensor:
+        problems = Problems.of(*map(_detached, inputs), **options)
+        _, x, y, a, b = ctx.needs_input_grad
+        W, *gradients = problems.solve(points=x or y, weights=a or b)
+        ctx.gradients, ctx.batch = gradients, problems.batch
+        ctx.inputs = [_detached(v) for v in inputs]
+        return torch.as_tensor(W.reshape(problems.batch)).to(inputs[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        out: list[Any] = [None]
+        for gradient, like, needed in zip(
+            ctx.gradients, ctx.inputs, ctx.needs_input_grad[1:], strict=True
+        ):
+            if needed:
+                rows = torch.as_tensor(gradient.reshape(*ctx.batch, -1)).to(like)
+                out.append((upstream[..., None] * rows).sum_to_size(like.shape))
+            else:
+                out.append(None)
+        return tuple(out)
+
+
+def wasserstein_1d(
+    x: Any,
+    y: Any,
+    a: Any = None,
+    b: Any = None,
+    p: float = 1,
+    *,
+    period: float | None = None,
+    threads: int | None = None,
+) -> torch.Tensor:
+    """:func:`ot_fast.wasserstein_1d`, differentiable in x, y, and on the line in a and b.
+
+    Examples
+    --------
+    >>> import torch, ot_fast.torch as layers
+    >>> x = torch.randn(8, 50, dtype=torch.float64, requires_grad=True)
+    >>> layers.wasserstein_1d(x, torch.zeros(1), p=2).sum().backward()  # 50 points to one
+    >>> x.grad.shape
+    torch.Size([8, 50])
+    """
+    options = {"p": p, "period": period, "threads": threads}
+    return _Rows.apply(options, *_tensors(x=x, y=y, a=a, b=b))
 
 
 def _solved(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> Any:

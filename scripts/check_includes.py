@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # A family of problems, and the families whose solvers it builds on.
-FAMILIES: dict[str, set[str]] = {"entropic": set(), "flow": set(), "sparse": {"entropic"}}
+FAMILIES: dict[str, set[str]] = {
+    "entropic": set(),
+    "flow": set(),
+    "one_dimension": set(),
+    "sparse": {"entropic"},
+}
 SHARED = {"core", "algorithms"}
 MACHINES = {"cpu", "cuda"}
 # What each folder of csrc may include of csrc.

@@ -20,6 +20,7 @@ import numpy as np
 from problems import COSTS, clouds, pairwise, spec
 
 import ot_fast as otf
+from ot_fast._arrays import place_of
 
 NOT_SOLVERS = {"info"}
 KINDS = ("dense", *COSTS)
@@ -197,6 +198,29 @@ for name, debias in (("monge_gap", False), ("monge_gap debiased", True)):
         kinds=POINTS,
         close={"float64": 1e-11, "float32": 1e-4},
     )
+
+
+def _emd_1d(p: Problem, threads: int | None = None, **_: Any) -> Any:
+    plan = otf.emd_1d(p.x[:, 0], p.y[:, 0], p.a, p.b, threads=threads)
+    return place_of(p.x, "x").dense(plan)
+
+
+def _sliced(function: Any, p: Problem, threads: int | None = None, **_: Any) -> Any:
+    return function(p.x, p.y, p.a, p.b, seed=0, n_projections=50, threads=threads).gradient_x
+
+
+# On the line nothing iterates: no `tol`, no `on_fail`, and plain arrays as results.
+for name, solve, file in (
+    (
+        "wasserstein_1d",
+        lambda p, threads=None, **_: otf.wasserstein_1d(p.x.T, p.y.T, p.a, p.b, 2, threads=threads),
+        "test_one_dimension.py",
+    ),
+    ("emd_1d", _emd_1d, "test_one_dimension.py"),
+    ("sliced_wasserstein", partial(_sliced, otf.sliced_wasserstein), "test_sliced.py"),
+    ("max_sliced_wasserstein", partial(_sliced, otf.max_sliced_wasserstein), "test_sliced.py"),
+):
+    SOLVERS[name] = Solver(name, solve, file, (), kinds=("sqeuclidean",), warm=False)
 
 CASES = [(name, kind) for name, solver in SOLVERS.items() for kind in solver.kinds]
 

@@ -345,3 +345,53 @@ def test_docstrings():
 
     assert doctest.testmod(layers).attempted
     assert not doctest.testmod(layers).failed
+
+
+# ---- one dimension -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+def test_wasserstein_1d(at, p):
+    x, y, u, v = tensors(n=9, m=7, d=2, at=at)
+    x, y = x.T, y.T[:, None]  # (2, 9) and (2, 1, 7): a batch of (2, 2)
+
+    def distances(x, y, u, v):
+        return layers.wasserstein_1d(x, y, softmax(u), softmax(v), p)
+
+    W = distances(x, y, u, v)
+    want = otf.wasserstein_1d(*(w.detach() for w in (x, y, softmax(u), softmax(v))), p)
+    np.testing.assert_array_equal(W.detach().cpu(), np.asarray(want))
+    assert W.shape == (2, 2)
+    x, y = (w.detach().requires_grad_() for w in (x, y))
+    assert torch.autograd.gradcheck(distances, (x, y, u, v), eps=1e-7, atol=1e-5)
+
+
+def test_wasserstein_1d_on_a_circle(at):
+    x, y, u, v = tensors(d=1, at=at)
+    x, y = (w[:, 0].detach().requires_grad_() for w in (x, y))
+    a, b = softmax(u).detach(), softmax(v).detach()
+    assert torch.autograd.gradcheck(
+        lambda x, y: layers.wasserstein_1d(x, y, a, b, 2, period=1.7), (x, y), eps=1e-7, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="points on the line"):
+        layers.wasserstein_1d(x, y, softmax(u), softmax(v), period=1.7)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_sliced_wasserstein(at, p):
+    x, y, u, v = tensors(at=at)
+
+    def value(x, y, u, v):
+        return layers.sliced_wasserstein(x, y, softmax(u), softmax(v), p=p, seed=0)
+
+    assert torch.autograd.gradcheck(value, (x, y, u, v), eps=1e-7, atol=1e-5)
+
+
+def test_points_flow_to_others(at):
+    x, y, _, _ = tensors(n=7, m=7, at=at)
+    optimizer = torch.optim.SGD([x], lr=5.0)
+    for seed in range(300):
+        optimizer.zero_grad()
+        (layers.sliced_wasserstein(x, y.detach(), seed=seed) ** 2).backward()
+        optimizer.step()
+    assert otf.sliced_wasserstein(x.detach(), y.detach(), seed=0).value < 0.01

@@ -1,6 +1,7 @@
 #include "bindings/bind_entropic.hpp"
 #include "bindings/bind_flow.hpp"
 #include "bindings/bind_geometry.hpp"
+#include "bindings/bind_one_dimension.hpp"
 #include "bindings/bind_plan.hpp"
 #include "bindings/bind_sparse.hpp"
 #include "bindings/on_cpu.hpp"
@@ -89,6 +90,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::bind_sparse<bindings::Cpu>(module);
   bindings::bind_pairs<bindings::Cpu>(module);
   bindings::bind_completion(module);
+  bindings::bind_one_dimension(module);
   module.def("bounds", bindings::bounds, py::arg("points"));
   module.def("isa", [] { return std::string(cpu::kernels().name); });
   module.def("isa_built", [] { return cpu::levels_built(); });

@@ -28,6 +28,13 @@ class Backend {
   int threads() const { return workers_.threads(); }
   const Kernels& table() const { return kernels_; }
 
+  // HostTasks
+  template <class F>
+  void for_tasks(index count, F&& task) {
+    workers_.for_tasks(count, task);
+  }
+  void poll() { workers_.poll(); }
+
   // ---------------------------------------------------------------- Vectors
 
   template <class T>

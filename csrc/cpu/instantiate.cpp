@@ -1,12 +1,14 @@
 // Every solver, instantiated for the CPU backend.
 #include "cpu/backend.hpp"
 #include "entropic/solvers-inl.hpp"
+#include "one_dimension/solvers-inl.hpp"
 #include "sparse/solvers-inl.hpp"
 
 namespace ot {
 
 static_assert(SparseBackend<cpu::Backend>);
 template struct EntropicSolvers<cpu::Backend>;
+template struct OneDimensionSolvers<cpu::Backend>;
 template struct SparseSolvers<cpu::Backend>;
 
 }  // namespace ot
