@@ -222,6 +222,12 @@ for name, solve, file in (
 ):
     SOLVERS[name] = Solver(name, solve, file, (), kinds=("sqeuclidean",), warm=False)
 
+# Solvers that leave out rows and columns without weight.
+LEAVING_OUT = [
+    name
+    for name, solver in SOLVERS.items()
+    if solver.function.startswith(("sinkhorn", "entropic", "quadratic", "sparsity"))
+]
 CASES = [(name, kind) for name, solver in SOLVERS.items() for kind in solver.kinds]
 
 

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from problems import COSTS, clouds, random_problem, spec
-from registry import DTYPES, SOLVERS, Problem, fields
+from registry import DTYPES, LEAVING_OUT, SOLVERS, Problem, fields
 from scipy import special
 
 import ot_fast as otf
@@ -18,7 +18,6 @@ from ot_fast._results import weightless
 N, M = 67, 90
 FEW = np.r_[0, 3:40:3, 66], np.r_[0:9, 31, 60:89:3]  # dropped, of a stored C too
 MANY = np.delete(np.arange(N), [5, 9, 66]), np.delete(np.arange(M), [1, 2, 89])  # masked there
-WEIGHTED = [name for name in SOLVERS if not name.startswith("monge_gap")]
 METHODS = ["auto", "newton", "log", "scaling", otf.Scaling(dtype="float64"), "sns"]
 
 
@@ -50,7 +49,7 @@ def softmin(w, other, costs, reg):
 # ---- the same as without them -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("name", LEAVING_OUT)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_solver_gives_the_bits_of_the_problem_without_them(name, dtype):
     solver = SOLVERS[name]
@@ -235,7 +234,7 @@ def test_costs_that_were_changed_since_are_not_read():
 # ---- starts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [k for k in WEIGHTED if SOLVERS[k].warm])
+@pytest.mark.parametrize("name", [k for k in LEAVING_OUT if SOLVERS[k].warm])
 def test_a_result_starts_the_next_solve(name):
     solver = SOLVERS[name]
     p, less = (Problem(solver.kinds[-1], weighted=FEW, drop=drop) for drop in (False, True))
@@ -256,6 +255,19 @@ def test_a_result_starts_the_next_solve(name):
         again = solver.solve(p, init=full)
         assert again.converged
         assert getattr(again, field) == pytest.approx(getattr(cold, field), rel=1e-5)
+
+
+@pytest.mark.parametrize("solve", [otf.sinkhorn, otf.quadratic])
+def test_a_result_with_forbidden_lines_without_weight_starts_the_next_solve(solve):
+    C = np.random.default_rng(0).random((N, M))
+    a, b = np.ones(N), np.ones(M)
+    a[3] = b[5] = 0
+    C[3] = C[:, 5] = np.inf
+    r = solve(a / a.sum(), b / b.sum(), C, 0.5)
+    again = solve(a / a.sum(), b / b.sum(), C, 0.5, init=r)
+    assert again.converged
+    assert again.value == pytest.approx(r.value, rel=1e-8)
+    assert r.f[3] == r.g[5] == 0  # no pair is allowed
 
 
 @pytest.mark.parametrize("kind", ["dense", "sqeuclidean"])
