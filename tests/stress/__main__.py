@@ -37,8 +37,8 @@ def table(records: list[dict[str, Any]], key: str) -> dict[str, dict[str, int]]:
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """All counts, and of those that have a plan at a reg that is resolved, how many converged."""
-    asked = [r for r in records if r["resolved"] and r["converged"] is not None]
+    """All counts, and how many converged of those that are asked to."""
+    asked = [r for r in records if r["asked"] and r["converged"] is not None]
     shares = {}
     for name in sorted({r["solver"] for r in asked}):
         of = [r["converged"] for r in asked if r["solver"] == name]

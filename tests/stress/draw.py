@@ -98,6 +98,18 @@ class Case:
         scale = float(self.weights[0].sum()) if sparse else 1.0
         return self.reg * scale / self.largest if self.largest else np.inf
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether a plan is known to exist, the forbidden pairs aside. With few entries a line the
+        question is hard: equal weights have the plan of the north-west corner rule.
+        """
+        if not self.solver.startswith("sparsity"):
+            return True
+        n, m = self.C.shape[:: -1 if self.solver.endswith("rows") else 1]
+        enough = n // m if n % m == 0 else n // m + 2
+        even = self.weighting.startswith(("none", "uniform"))
+        return even and self.options["max_nz"] >= enough and bool(np.isfinite(self.C).all())
+
     def inputs(self) -> list[np.ndarray]:
         """Every array that is given to the solver."""
         start = self.options.get("init")

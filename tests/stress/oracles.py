@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, sparse
 
-LARGEST_EXACT = 300_000  # costs of a problem that POT solves
+LARGEST_EXACT, LONGEST_EXACT = 300_000, 20_000  # costs, and a side, of a problem that POT solves
 LARGEST_LINEAR = 400  # and HiGHS
 Vector = np.ndarray
 Interval = tuple[float, float]
@@ -39,7 +39,7 @@ def exact(a: Vector, b: Vector, C: Vector) -> Exact | None:
 
     rows, cols = a > 0, b > 0
     a, b, C = a[rows], b[cols], C[np.ix_(rows, cols)]
-    if C.size > LARGEST_EXACT:
+    if C.size > LARGEST_EXACT or max(C.shape) > LONGEST_EXACT:
         return None
     mass = a.sum()
     finite = C[np.isfinite(C)]

@@ -10,7 +10,7 @@ from .checks import run
 from .draw import draw
 
 HANGS = 120.0  # seconds after which a case's process is ended
-RESOLVED = 1e-6  # of the largest cost: from this reg on, solves are to converge
+RESOLVED = 1e-6  # of the largest cost: from this reg on, solves are asked to converge
 
 
 def solve(number: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def solve(number: int) -> dict[str, Any]:
         "outcome": record.outcome,
         "found": [list(f) for f in dict.fromkeys(record.found)],
         "converged": record.converged,
-        "resolved": case.relative_reg >= RESOLVED,
+        "asked": case.has_plan and case.relative_reg >= RESOLVED,
         "seconds": round(record.seconds, 3),
         "passes": record.passes,
         "text": str(case),
@@ -69,7 +69,7 @@ class Worker:
             "outcome": outcome,
             "found": [[outcome, text]],
             "converged": None,
-            "resolved": False,
+            "asked": False,
             "seconds": HANGS,
             "passes": 0,
             "text": str(case),
