@@ -41,6 +41,7 @@ class Partial:
     duals: Pair  # u_i + v_j <= C_ij - shift; -inf leaves a row or a column out
     price: OfPairs  # the cost of a pair in the flow
     held: OfPairs | None  # its entry of the plan; None: there are none yet
+    product: Callable[[Pair], float]  # the cost of a product of masses that are missing
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,10 @@ def complete(plan: Partial, margin: float) -> Completion:
             wider = False
             pairs.add(*every, (n + m) * margin, FEW)
             continue
+        if len(pairs.i) > FEW:  # more would take seconds: the rest goes at a usual cost
+            rest = plan.product((unsent[0], unsent[1] * (unsent[0].sum() / unsent[1].sum())))
+            if rest <= lack * p.geometry.scale:
+                return Completion(cost + rest, 0.0, *every)
         cut = pairs.reached(unsent[0] > 0, flow)
         beyond = pairs.add_cheapest(cut[0], every[1] & ~cut[1], 4 * margin)
         if beyond is not None:

@@ -30,7 +30,7 @@ def check_lines(p: Problem) -> None:
 def check_flow(p: Problem) -> None:
     """InfeasibleError where the allowed pairs cannot carry the mass: a flow, and its cut."""
     zeros = np.zeros(p.shape[0]), np.zeros(p.shape[1])
-    none = Partial(p, (p.a, p.b), zeros, price=_zero, held=None)
+    none = Partial(p, (p.a, p.b), zeros, price=_zero, held=None, product=lambda missing: np.inf)
     flow = complete(none, 1e300)
     if flow.lack == 0:
         return

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._completion import ROUNDING, OfPairs, Partial, complete
-from .._problem import Problem, Vector
+from .._problem import Vector
 from .plan import Plan
 
 SMALL = 100_000  # pairs: entries of a plan of that many are read once
@@ -50,12 +50,17 @@ def upper_bound(plan: Plan) -> float:
         return p.value(rounded.cost)
     b *= a.sum() / b.sum()
     least = _dot((a, b), plan.duals)  # the cost of a completion on pairs without reduced cost
-    excess = math.inf if size <= TINY else _product_cost(p, (a, b)) - least
+    excess = math.inf if size <= TINY else _product_cost(plan, (a, b))
     slack = rounded.cost - _dot((p.a - a, p.b - b), plan.duals)
     if excess > max(NEGLIGIBLE * slack, ROUNDING * rounded.cost):
         u, v = plan.duals
         partial = Partial(
-            p, (a, b), plan.duals, price=lambda i, j, C: C - u[i] - v[j], held=rounded.held
+            p,
+            (a, b),
+            plan.duals,
+            price=lambda i, j, C: C - u[i] - v[j],
+            held=rounded.held,
+            product=lambda missing: _product_cost(plan, missing),
         )
         flow = complete(partial, SUPPORT * p.core_reg)
         excess = min(excess, math.inf if flow.lack > 0 else flow.cost)
@@ -111,12 +116,12 @@ def _shrink(weight: Vector, held: Vector) -> Vector:
         return np.where(held > weight, weight / held, 1.0)
 
 
-def _product_cost(p: Problem, missing: tuple[Vector, Vector]) -> float:
-    """The cost of the product of what is missing, one pass; inf where it uses forbidden pairs."""
+def _product_cost(plan: Plan, missing: tuple[Vector, Vector]) -> float:
+    """The reduced cost of the product of what is missing: one pass. inf with forbidden pairs."""
     a, b = missing
-    spread = p.cost_apply(b / b.sum())
+    spread = plan.problem.cost_apply(b / b.sum())
     with np.errstate(invalid="ignore"):
-        cost = float(np.where(a > 0, a * spread, 0.0).sum())
+        cost = float(np.where(a > 0, a * spread, 0.0).sum()) - _dot(missing, plan.duals)
     return cost if math.isfinite(cost) else math.inf
 
 
