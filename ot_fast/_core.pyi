@@ -72,6 +72,8 @@ class Outcome:
 @final
 class EntropicOutcome(Outcome):
     @property
+    def reg(self) -> float: ...
+    @property
     def newton(self) -> bool: ...
     @property
     def newton_steps(self) -> int: ...
@@ -137,6 +139,7 @@ def sns(
     callback: Callback | None,
     threads: int,
 ) -> EntropicOutcome: ...
+def resolved_reg(problem: Problem, phi: Vector, psi: Vector, threads: int) -> float: ...
 def quadratic(
     problem: Problem,
     options: QuadraticOptions,

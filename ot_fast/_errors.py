@@ -15,6 +15,7 @@ class Status(str, enum.Enum):
     MAX_ITER = "max_iter"
     TIME_LIMIT = "time_limit"
     STALLED = "stalled"
+    UNRESOLVED = "unresolved"  # solved at a larger reg, the least that float64 resolves
 
     def __str__(self) -> str:
         return self.value

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from . import _validate
 from ._arrays import Place, dtype_of, lasting, place_of
 from ._costs import cost_of
+from ._errors import Status
 from ._geometry import PointCloud, Points, points_of
 from ._options import Callback, Options
 from ._problem import Problem
@@ -24,7 +25,6 @@ Vector = NDArray[np.float64]
 
 TOL = 1e-6
 MAX_ITER = 100_000  # passes over the costs of a term
-LEAST_RELATIVE_REG = 1e-12  # reg / largest cost: below, float64 does not resolve f + g - C
 FARTHEST = 1e150  # of coordinates: float64 holds the squares of this and of its inverse
 FLOAT64_KERNEL = 1 << 20  # entries up to which a float64 kernel is stored (8 MiB)
 FLOAT32_KERNEL = 1 << 24  # entries up to which a float32 kernel is stored (64 MiB)
@@ -190,11 +190,6 @@ def solve_term(
     known.
     """
     cloud = _cloud(p)
-    if p.core_reg < LEAST_RELATIVE_REG * cloud.range:
-        raise ValueError(
-            f"reg must be at least {LEAST_RELATIVE_REG:g} of the largest cost, which is up to "
-            f"{p.value(cloud.range):g}; reg = {p.reg:g}. Raise reg or rescale the points"
-        )
     n, m = p.shape
     symmetric = cloud.points[0] is cloud.points[1]
     tol = options.tolerance(p)
@@ -203,19 +198,19 @@ def solve_term(
     if f is not None:
         phi = f / p.reg
     psi = np.zeros(m) if g is None else g / p.reg
-    core, reg = p.core, p.core_reg
+    core, reg, warm = p.core, p.core_reg, g is not None or symmetric
     settings = core.SinkhornOptions(
         options.limits(p, MAX_ITER),
         kernel=_kernel(p, tol, symmetric),
-        start=reg if g is not None or symmetric else 0.0,
+        start=reg if warm else 0.0,
         rho=p.core_rho,
         symmetric=symmetric,
     )
     newton = tol < FEW_DIGITS and math.isinf(p.rho) and not symmetric
     solver = core.newton if newton else core.sinkhorn
-    problem = p.core_problem(reg, _stored_costs(p))
+    problem = p.core_problem(reg, _stored_costs(p), warm=warm)
     outcome = solver(problem, settings, phi, psi, options.callback, p.where)
-    return Term(p, phi, psi, outcome)
+    return Term(p.at(outcome.reg), phi, psi, outcome)
 
 
 def _kernel(p: Problem, tol: float, symmetric: bool) -> str | None:
@@ -275,17 +270,19 @@ class Loss:
 
     def __init__(self, terms: dict[str, Term], tol: float) -> None:
         self._terms, self.tol = terms, tol
-        self._worst = worst = max(terms.values(), key=lambda t: t.error)
+        self._worst = worst = max(
+            terms.values(), key=lambda t: (t.status == Status.UNRESOLVED, t.error)
+        )
         self.reg = worst.problem.reg
         self.marginal_error = worst.error
-        self.converged = worst.error <= tol
         self.n_iter = sum(t.n_iter for t in terms.values())
-        self.status = checked_status(worst.status, self.converged)
+        self.status = checked_status(worst.status, worst.error <= tol)
+        self.converged = self.status is Status.CONVERGED
 
     @property
     def message(self) -> str:
         text = f"{self._name}: error {self._worst.error:.2e} after {self._worst.n_iter} passes"
-        return describe(text, self.tol, self.status)
+        return describe(text, self.tol, self.status, self.reg)
 
     def __getstate__(self) -> dict[str, Any]:
         return lasting(self)

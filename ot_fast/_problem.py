@@ -21,7 +21,7 @@ problem has M = 1 and keeps its weights, and its costs have no shift: either wou
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -116,6 +116,12 @@ class Problem:
         if solved.transposed:
             a, b = b, a
         return cls(solved, a, b, lines=lines, **units)
+
+    def at(self, core_reg: float) -> Problem:
+        """The same problem at another reg, in the core's units."""
+        if core_reg == self.core_reg:
+            return self
+        return replace(self, reg=_ldexp(core_reg, self.exponent))
 
     # ------------------------------------------------------------------ orientation
 
@@ -286,10 +292,13 @@ class Problem:
         """What a call of that core needs to know: threads, or a stream."""
         return self.geometry.place.where(self.threads)
 
-    def core_problem(self, reg: float, handle: Any = None) -> Any:
-        """What a solver of the core takes; `handle` may hold the same costs in another form."""
+    def core_problem(self, reg: float, handle: Any = None, *, warm: bool = False) -> Any:
+        """What a solver of the core takes; `handle` may hold the same costs in another form. With
+        `warm` the scale of the costs, from which reg would fall, is not looked for.
+        """
         g = self.geometry
-        return self.core.Problem(handle or g.handle, self.a, self.b, reg, g.scale)
+        scale = g.range if warm else g.scale
+        return self.core.Problem(handle or g.handle, self.a, self.b, reg, scale)
 
     def core_plan(self, a: Vector, phi: Vector, h: Vector) -> Any:
         """``P_ij = a_i exp(phi_i + h_j - (C_ij - shift)/reg)``, for the passes that read it."""

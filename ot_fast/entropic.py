@@ -53,7 +53,9 @@ def sinkhorn(
         solved on its device, in the library's current stream, and a, b and init must be arrays of
         the same library and device.
     reg : float
-        Regularisation > 0, in the unit of C.
+        Regularisation > 0, in the unit of C. Where float64 does not resolve it (below 1e-11 of the
+        potentials), the problem is solved at the least reg that it does: ``result.reg``, with
+        ``status`` "unresolved" and ``converged`` False.
     method : {"auto", "newton", "scaling", "log", "sns"}, Scaling or SNS
         ``"newton"``: sparse Newton on the semi-dual with decreasing reg, tens of passes at any reg;
         where the plan is not sparse it continues as Sinkhorn. ``"scaling"`` iterates on a stored
@@ -131,7 +133,7 @@ def sinkhorn(
     problem = Problem.balanced(a, b, C, reg, options.thread_count)
     plan, solve = _solve(problem, method, options)
     result = OTResult(plan, solve)
-    if result.status is Status.STALLED and problem.geometry.has_forbidden:
+    if result.status in (Status.STALLED, Status.UNRESOLVED) and problem.geometry.has_forbidden:
         _feasible.check_flow(problem)
     return options.report(result)
 
@@ -152,13 +154,13 @@ def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
     """Start, and solve."""
     phi, psi, start = _start(p, options.init)
     if min(p.shape) == 1:
-        solve = _solve_line(p, options, phi, psi)
+        p, solve = _solve_line(p, options, phi, psi)
     elif options.max_iter == 0:
-        solve = _evaluate(p, method, options, phi, psi)
+        p, solve = _evaluate(p, method, options, phi, psi)
     elif isinstance(method, SNS):
-        solve = _solve_sns(p, method, options, phi, psi)
+        p, solve = _solve_sns(p, method, options, phi, psi)
     else:
-        solve = _solve_sinkhorn(p, method, options, phi, psi, start)
+        p, solve = _solve_sinkhorn(p, method, options, phi, psi, start)
     return Plan(p, phi, psi), solve
 
 
@@ -179,16 +181,24 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
 
 
 # ---- the solvers: potentials are start and result ----------------------------------------------
+# They also return the problem at the reg that the potentials are of: where float64 does not resolve
+# the one asked for, it is larger.
 
 
-def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> Solve:
-    """One row or one column: the product plan is the only one."""
+def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> tuple[Problem, Solve]:
+    """One row or one column: the product plan is the only one, at any reg."""
     if len(phi) == 1:
         cost = p.column_min(np.zeros(1))
         phi[:], psi[:] = 0.0, np.where(p.b > 0, cost, 0.0) / p.core_reg
     else:
         psi[:] = 0.0
         phi[:] = p.softmin(psi)
+    tol = options.tolerance(p)
+    if not Plan(p, phi, psi).error <= tol:  # reg is too small for the plan to have digits
+        f = p.c_transform(np.zeros(len(psi)))[0] if len(psi) == 1 else p.core_reg * phi
+        q = p.at(max(np.abs(f).max(), np.abs(p.core_reg * psi).max(), p.core_reg))
+        phi[:], psi[:] = f / q.core_reg, psi * (p.core_reg / q.core_reg)
+        p = q
     record = {
         "n_iter": 1.0,
         "reg": p.core_reg,
@@ -199,30 +209,45 @@ def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> Solve
     if options.callback is not None:
         options.callback(dict(record))
     columns = {key: np.array([value]) for key, value in record.items()}
-    return Solve("closed form", options.tolerance(p), Status.CONVERGED, 1, columns)
+    return p, Solve("closed form", tol, Status.CONVERGED, 1, columns)
 
 
-def _evaluate(p: Problem, method: Method, options: Options, phi: Vector, psi: Vector) -> Solve:
+def _evaluate(
+    p: Problem, method: Method, options: Options, phi: Vector, psi: Vector
+) -> tuple[Problem, Solve]:
     """max_iter = 0: the plan of the start, with exact rows where that is no plan."""
-    if np.isnan(phi).any() or not Plan(p, phi, psi).marginals()[0].sum() < LARGEST_MASS:
+    reg, status = p.core_reg, Status.MAX_ITER
+    known = not np.isnan(phi).any()
+    if not known:
+        phi[:] = p.c_transform(np.where(p.b > 0, reg * psi, -np.inf))[0] / reg
+    p = p.at(p.core.resolved_reg(p.core_problem(reg, warm=True), phi, psi, p.where))
+    if p.core_reg > reg:
+        status = Status.UNRESOLVED
+        psi *= reg / p.core_reg
+        phi *= reg / p.core_reg
+    if not known or not Plan(p, phi, psi).marginals()[0].sum() < LARGEST_MASS:
         phi[:] = p.softmin(psi)
-    name = _name(method, newton=True)
     columns = {key: np.zeros(0) for key in History.__annotations__}
-    return Solve(name, options.tolerance(p), Status.MAX_ITER, 0, columns)
+    return p, Solve(_name(method, newton=True), options.tolerance(p), status, 0, columns)
 
 
-def _solve_sns(p: Problem, sns: SNS, options: Options, phi: Vector, psi: Vector) -> Solve:
+def _solve_sns(
+    p: Problem, sns: SNS, options: Options, phi: Vector, psi: Vector
+) -> tuple[Problem, Solve]:
     density = 2 / max(p.shape) if sns.density is None else float(sns.density)
     settings = p.core.SnsOptions(options.limits(p, MAX_ITER), steps=int(sns.steps), density=density)
     problem = p.core_problem(p.core_reg)
     outcome = p.core.sns(problem, settings, phi, psi, options.callback, p.where)
+    p = p.at(outcome.reg)
+    if not outcome.error <= 2:  # larger than that of any plan with exact rows
+        phi[:] = p.softmin(psi)
     steps = f"{sns.steps} Sinkhorn and {outcome.newton_steps} Newton steps"
-    return replace(Solve.of(sns.name, options.tolerance(p), outcome), message=steps)
+    return p, replace(Solve.of(sns.name, options.tolerance(p), outcome), message=steps)
 
 
 def _solve_sinkhorn(
     p: Problem, method: Method, options: Options, phi: Vector, psi: Vector, start: float
-) -> Solve:
+) -> tuple[Problem, Solve]:
     """Newton or Sinkhorn, in the log domain or on a stored kernel."""
     kernel = _kernel(p, method)
     settings = p.core.SinkhornOptions(options.limits(p, MAX_ITER), kernel=kernel, start=start)
@@ -230,7 +255,7 @@ def _solve_sinkhorn(
     problem = p.core_problem(p.core_reg)
     outcome = solver(problem, settings, phi, psi, options.callback, p.where)
     name = _name(method, newton=outcome.newton, kernel=kernel)
-    return Solve.of(name, options.tolerance(p), outcome)
+    return p.at(outcome.reg), Solve.of(name, options.tolerance(p), outcome)
 
 
 def _kernel(p: Problem, method: Method) -> str | None:

@@ -150,7 +150,7 @@ def test_point_clouds(cuda, dtype, cost, d):
     np.testing.assert_allclose(
         C, want.to_dense(), atol=3e-6 * scale if dtype is np.float32 else 1e-14
     )
-    reg = 0.1 * float(scale)
+    reg = 0.1 * max(float(scale), 1e-3)  # cosines in one dimension differ by rounding only
     r, s = otf.sinkhorn(None, None, geometry, reg), otf.sinkhorn(None, None, want, reg)
     assert r.converged
     assert r.value == pytest.approx(
@@ -517,14 +517,14 @@ def test_copies_of_losses_stay_and_pickles_are_on_the_host(cuda):
 def test_losses_leave_nothing_large_on_the_host(cuda):
     if cuda.name != "emulated":
         pytest.skip("counts what moves between the emulated device and the host")
-    x, y, a, b = clouds(60, 70, 9)
+    x, y, a, b = clouds(260, 270, 9)
     given = [cuda.put(v) for v in (x, y, a, b)]
     cuda.counts.largest = 0
     d = otf.sinkhorn_divergence(*given, reg=0.3)
     gap = otf.monge_gap(given[0], given[0], debias=True)
     for value in (*d.gradient, d.gradient_a, gap.gradient, gap.gradient_x, *d.potentials):
         assert type(value) is DeviceArray
-    assert cuda.counts.largest == 70  # weights and potentials; points have 540 entries
+    assert cuda.counts.largest == 128 * 9  # a sample of the points, which have 2340 entries
     assert cuda.counts.live == 0
 
 

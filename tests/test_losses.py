@@ -591,7 +591,6 @@ X, Y = np.zeros((3, 2)), np.ones((3, 2))
         (lambda: otf.monge_gap(1e140 * Y, X, cost="power", p=3), ValueError, "Rescale x and y"),
         (lambda: otf.monge_gap(1e200 * Y, X), ValueError, "the largest coordinate of x and Tx"),
         (lambda: otf.monge_gap(1e-200 * Y, X), ValueError, "the largest coordinate of x and Tx"),
-        (lambda: otf.monge_gap(X, Y, reg=1e-200), ValueError, "reg must be at least 1e-12"),
         (lambda: otf.sinkhorn_divergence(X, Y, [1, 2], reg=1), ValueError, "a must have shape"),
         (lambda: otf.sinkhorn_divergence(X, Y, [1, 1, 1], [1, 1, 2], reg=1), ValueError, "sums"),
         (lambda: otf.sinkhorn_divergence(X, Y, [-1, 1, 1], reg=1), ValueError, r"a\[0\] = -1"),

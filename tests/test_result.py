@@ -134,7 +134,8 @@ def test_unfinished_solve_is_flagged_and_finite(method, geometry, case):
 def test_status_is_a_string():
     assert otf.Status.CONVERGED == "converged"
     assert isinstance(otf.Status.STALLED, str)
-    assert {s.name for s in otf.Status} == {"CONVERGED", "MAX_ITER", "TIME_LIMIT", "STALLED"}
+    names = {"CONVERGED", "MAX_ITER", "TIME_LIMIT", "STALLED", "UNRESOLVED"}
+    assert {s.name for s in otf.Status} == names
 
 
 @pytest.mark.parametrize("method", METHODS)

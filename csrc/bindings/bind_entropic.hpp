@@ -21,7 +21,8 @@ void bind_entropic(py::module_& module) {
   using Held = Recorded<EntropicOutcome>;
   py::class_<Held> outcome(module, "EntropicOutcome", py::module_local());
   bind_outcome(outcome);
-  outcome.def_property_readonly("newton", [](const Held& r) { return r.result.newton; })
+  outcome.def_property_readonly("reg", [](const Held& r) { return r.result.reg; })
+      .def_property_readonly("newton", [](const Held& r) { return r.result.newton; })
       .def_property_readonly("newton_steps", [](const Held& r) { return r.result.newton_steps; });
 
   py::class_<SinkhornOptions>(module, "SinkhornOptions", py::module_local())
@@ -37,6 +38,18 @@ void bind_entropic(py::module_& module) {
   bind_solver<Place, &Solvers::sinkhorn, SinkhornOptions>(module, "sinkhorn");
   bind_solver<Place, &Solvers::newton, SinkhornOptions>(module, "newton");
   bind_solver<Place, &Solvers::sns, SnsOptions>(module, "sns");
+  const auto resolved_reg = [](const ProblemHandle<Place>& p, Vector phi, Vector psi, typename Place::Where where) {
+    const Geometry& geo = p.geometry->view;
+    typename Place::Session session(where);
+    const auto a = session.in(p.a), b = session.in(p.b);
+    auto f = session.in_out(checked(phi, geo.n, "phi")), g = session.in_out(checked(psi, geo.m, "psi"));
+    const Problem problem{.geo = geo, .a = a.data(), .b = b.data(), .reg = p.reg, .range = p.range};
+    const double reg = Solvers::resolved_reg(session.be, problem, {.rows = f.data(), .columns = g.data()});
+    f.done();
+    g.done();
+    return reg;
+  };
+  module.def("resolved_reg", resolved_reg, py::arg("problem"), py::arg("phi"), py::arg("psi"), py::arg(Place::kWhere));
 }
 
 }  // namespace ot::bindings

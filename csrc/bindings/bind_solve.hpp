@@ -13,6 +13,7 @@ inline const char* name(Status s) {
     case Status::converged: return "converged";
     case Status::max_iter: return "max_iter";
     case Status::time_limit: return "time_limit";
+    case Status::unresolved: return "unresolved";
     default: return "stalled";
   }
 }

@@ -8,7 +8,8 @@
 
 namespace ot {
 
-enum class Status { converged, max_iter, time_limit, stalled };
+// unresolved: the plan is that of the least reg that float64 resolves, which is above the one asked for.
+enum class Status { converged, max_iter, time_limit, stalled, unresolved };
 
 // Thrown out of a pass when the caller's poll asks to stop (Ctrl-C).
 struct Interrupted : std::exception {

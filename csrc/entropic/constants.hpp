@@ -16,6 +16,10 @@ inline constexpr double kLoose = 3e-2;    // error at which a stage ends
 inline constexpr index kLooseSteps = 30;  // of a stage, at most
 // Down to these errors exponentials are float32, and float64 below.
 inline constexpr double kSinkhornSingle = 1e-5, kNewtonSingle = 1e-4;
+// The largest |f_i|/reg and |g_j|/reg of a plan that float64 resolves (resolution.hpp). On the mean over its mass:
+// rounding leaves errors of 1e-7 to 1e-6 in the marginals, and from 1e12 on Newton's method may end at 0.1.
+// Of a single line: rounding changes its entries by 1 %.
+inline constexpr double kLargestMean = 1e11, kLargestScaled = 1e14;
 inline constexpr double kSinglePart = 0.9;  // of tol: the goal of float32 steps, so that the float64 pass confirms it
 
 // ---- Guarded fixed-point iteration (fixed_point.hpp). The window of Anderson acceleration is in anderson.hpp.

@@ -63,10 +63,19 @@ class Newton {
 
   EntropicOutcome solve(Potentials at) {
     EntropicOutcome out;
+    sinkhorn_.clock().reserve = 1;
+    scale_reg(at);
+    finish(at, out);
+    if (sinkhorn_.must_repeat(at, out)) finish(at, out);
+    sinkhorn_.end(out);
+    return out;
+  }
+
+  // At the problem's reg, to tol.
+  void finish(Potentials at, EntropicOutcome& out) {
     Clock& clock = sinkhorn_.clock();
     clock.reserve = 1;
-    scale_reg(at);
-    NewtonStage stage{.reg = p_.reg,
+    NewtonStage stage{.reg = sinkhorn_.reg(),
                       .tol = entropic::kNewtonSingle,
                       .max_steps = limits_.max_iter,
                       .precision = Precision::f32,
@@ -80,12 +89,10 @@ class Newton {
         stage.tol = limits_.tol;
         stage.precision = Precision::f64;
         last = run(at, stage);
-        if (!last.dense) conclude(out, last.value, p_.reg, limits_, clock);
+        if (!last.dense) conclude(out, last.value, sinkhorn_.reg(), limits_, clock);
       }
     }
     if (last.dense) fall_back(at, out);
-    out.n_iter = clock.n_iter;
-    return out;
   }
 
   // Below, public for nvcc: see SoftTransform.
@@ -138,7 +145,7 @@ class Newton {
                       .max_steps = entropic::kLooseSteps,
                       .precision = Precision::f32,
                       .limit = entries_a_row(entropic::kKeptPartOnTheWay)};
-    while (reg > entropic::kNewtonLast * p_.reg && !clock.exhausted()) {
+    while (reg > entropic::kNewtonLast * sinkhorn_.reg() && !clock.exhausted()) {
       stage.reg = reg;
       const StageResult out = run(at, stage);
       if (out.dense) {
@@ -148,14 +155,15 @@ class Newton {
         sinkhorn_.iteration().run(at.columns, sinkhorn_.transform().residual(), out.value, goal,
                                   [&](const double* psi) { return evaluate(at, stage, psi); });
       }
-      const double next = std::max(reg / entropic::kNewtonFall, p_.reg);
+      sinkhorn_.resolve(at, reg);
+      const double next = std::max(reg / entropic::kNewtonFall, sinkhorn_.reg());
       predict(at, previous, reg, next);
       previous = reg;
       reg = next;
       policy_.least = entropic::kLeastThreshold;
       system_.forget_factor();
     }
-    if (reg > p_.reg) sinkhorn_.rescale_both(at, reg / p_.reg);
+    if (reg != sinkhorn_.reg()) sinkhorn_.rescale_both(at, reg / sinkhorn_.reg());
   }
 
   Value evaluate(Potentials at, const NewtonStage& stage, const double* psi, Kept* kept = nullptr) {
@@ -235,13 +243,13 @@ class Newton {
     out.newton = true;
     out.message = "the plan is not sparse and Sinkhorn stalled: Newton's method on the whole plan";
     const NewtonStage stage{
-        .reg = p_.reg,
+        .reg = sinkhorn_.reg(),
         .tol = limits_.tol,
         .max_steps = limits_.max_iter,
         .precision = Precision::f64,
         .limit = std::min<index>(p_.geo.m, std::max(entropic::kMostKept, entropic::kWholePlan / p_.geo.n)),
         .may_fall_back = false};
-    conclude(out, run(at, stage).value, p_.reg, limits_, clock);
+    conclude(out, run(at, stage).value, sinkhorn_.reg(), limits_, clock);
   }
 
   B& be_;

@@ -48,6 +48,7 @@ struct SnsOptions {
 };
 
 struct EntropicOutcome : Outcome {
+  double reg = 0;          // that the potentials are over: the problem's, or the least that is resolved
   bool newton = false;     // whether Newton's method ended the solve, where it was asked for
   index newton_steps = 0;  // of SNS
 };

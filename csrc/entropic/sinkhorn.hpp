@@ -1,8 +1,10 @@
-// Accelerated Sinkhorn with reg scaling: reg falls from that of a smooth problem to the problem's own.
+// Accelerated Sinkhorn with reg scaling: reg falls from that of a smooth problem to the problem's own, or to the least
+// that float64 resolves.
 #pragma once
 #include <algorithm>
 
 #include "entropic/fixed_point.hpp"
+#include "entropic/resolution.hpp"
 #include "entropic/stored_kernel.hpp"
 
 namespace ot {
@@ -13,6 +15,7 @@ class Sinkhorn {
   Sinkhorn(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor)
       : be_(be),
         p_(p),
+        asked_(p.reg),
         o_(o),
         clock_(o_.limits, monitor),
         transform_(be, p, o.marginals, clock_),
@@ -29,17 +32,25 @@ class Sinkhorn {
       run(at, {.reg = reg, .tol = entropic::kLoose, .max_steps = entropic::kLooseSteps, .precision = Precision::f32});
       rescale_both(at, reg / next);
       reg = next;
+      resolve(at, reg);
     }
-    if (reg > p_.reg) rescale_both(at, reg / p_.reg);
+    if (reg != p_.reg) rescale_both(at, reg / p_.reg);
     finish(at, out);
-    out.n_iter = clock_.n_iter;
+    if (must_repeat(at, out)) finish(at, out);
+    end(out);
     return out;
   }
 
   // The first reg. The potentials are over the problem's reg on entry, and over the reg returned on exit.
   double first_reg(Potentials at) {
-    const double reg = std::max(o_.start > 0 ? o_.start : p_.range * entropic::kFirstReg, p_.reg);
-    if (o_.start > p_.reg) rescale_both(at, p_.reg / reg);
+    bool given = o_.start > 0;
+    if (given && !resolves(be_, p_, at, 1)) {  // a plan of theirs has no digits
+      fill(be_, p_.geo.n, NAN, at.rows);
+      fill(be_, p_.geo.m, 0, at.columns);
+      given = false;
+    }
+    const double reg = std::max(given ? o_.start : p_.range * entropic::kFirstReg, p_.reg);
+    if (given && o_.start > p_.reg) rescale_both(at, p_.reg / reg);
     return reg;
   }
 
@@ -47,6 +58,26 @@ class Sinkhorn {
   void finish(Potentials at, EntropicOutcome& out) {
     if (o_.domain == Domain::kernel) finish_on_kernel(at, out);
     else finish_in_log(at, out);
+  }
+
+  double reg() const { return p_.reg; }
+
+  // Raises the problem's reg to the least that float64 resolves at potentials over `over`.
+  void resolve(Potentials at, double over) { p_.reg = resolved_reg(be_, p_, at, over); }
+
+  // Whether a solve that failed is to be ended again, at a larger reg; the potentials are then over that one.
+  bool must_repeat(Potentials at, const EntropicOutcome& out) {
+    const double reg = p_.reg;
+    if (out.status == Status::converged || clock_.exhausted()) return false;
+    resolve(at, reg);
+    if (p_.reg > reg) rescale_both(at, reg / p_.reg);
+    return p_.reg > reg;
+  }
+
+  void end(EntropicOutcome& out) {
+    out.n_iter = clock_.n_iter;
+    out.reg = p_.reg;
+    if (p_.reg > asked_) out.status = Status::unresolved;
   }
 
   void rescale_both(Potentials at, double factor) {
@@ -93,7 +124,8 @@ class Sinkhorn {
   }
 
   B& be_;
-  const Problem p_;
+  Problem p_;
+  const double asked_;  // reg
   const SinkhornOptions o_;
   Clock clock_;
   SoftTransform<B> transform_;

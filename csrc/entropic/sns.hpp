@@ -8,6 +8,7 @@
 
 #include "algorithms/conjugate_gradients.hpp"
 #include "core/elementwise.hpp"
+#include "entropic/resolution.hpp"
 #include "entropic/soft_transform.hpp"
 
 namespace ot {
@@ -100,8 +101,9 @@ class Sns {
 
   EntropicOutcome solve(Potentials at) {
     EntropicOutcome out;
-    const double tol = o_.limits.tol;
+    const double tol = o_.limits.tol, asked = p_.reg;
     Value v = sinkhorn(at);
+    if (!resolves(be_, p_, at, 1)) v = sinkhorn_resolved(at);
     const index n = p_.geo.n, m = p_.geo.m;
     const auto wanted = static_cast<index>(std::ceil(o_.density * static_cast<double>(n) * static_cast<double>(m)));
     Kept T;
@@ -120,10 +122,25 @@ class Sns {
     }
     conclude(out, v, p_.reg, o_.limits, clock_);
     out.n_iter = clock_.n_iter;
+    out.reg = p_.reg;
+    if (p_.reg > asked) out.status = Status::unresolved;
     return out;
   }
 
   // Below, public for nvcc: see SoftTransform.
+
+  // N1 steps at the least reg that is resolved, where that is not the problem's: that of potentials of the size of the
+  // range, then that of the potentials found.
+  Value sinkhorn_resolved(Potentials at) {
+    p_.reg = std::max(p_.reg, p_.range / entropic::kLargestMean);
+    fill(be_, p_.geo.m, 0, at.columns);
+    const Value v = sinkhorn(at);
+    const double before = p_.reg;
+    p_.reg = resolved_reg(be_, p_, at, before);
+    if (!(p_.reg > before)) return v;
+    rescale(be_, p_.geo.m, before / p_.reg, at.columns);
+    return sinkhorn(at);
+  }
 
   // N1 steps, one at least.
   Value sinkhorn(Potentials at) {
@@ -186,7 +203,7 @@ class Sns {
 
  private:
   B& be_;
-  const Problem p_;
+  Problem p_;
   const SnsOptions o_;
   Clock clock_;
   SoftTransform<B> transform_;

@@ -25,4 +25,9 @@ EntropicOutcome EntropicSolvers<B>::sns(B& be, const Problem& p, const SnsOption
   return Sns<B>(be, p, o, monitor).solve(at);
 }
 
+template <class B>
+double EntropicSolvers<B>::resolved_reg(B& be, const Problem& p, Potentials at) {
+  return ot::resolved_reg(be, p, at, p.reg);
+}
+
 }  // namespace ot

@@ -94,6 +94,10 @@ class Place:
         """The least and the largest of every coordinate, (2, d), on the host; NaN if one is."""
         raise NotImplementedError
 
+    def rows(self, points: Any, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Some rows, on the host."""
+        raise NotImplementedError
+
     def zero_rows(self, points: Any) -> NDArray[np.bool_]:
         """Which rows are zero, (n,), on the host."""
         raise NotImplementedError
@@ -161,6 +165,10 @@ class Cuda(Place):
     def box(self, points: Any) -> Vector:
         xp = self.namespace()
         return self.host(xp.stack([xp.amin(points, 0), xp.amax(points, 0)])).astype(np.float64)
+
+    def rows(self, points: Any, index: NDArray[np.int64]) -> NDArray[Any]:
+        with self.active():
+            return self.host(points[self.put(index)])
 
     def zero_rows(self, points: Any) -> NDArray[np.bool_]:
         return self.host((points == 0).all(1))

@@ -66,6 +66,9 @@ class Host(Place):
     def box(self, points: NDArray[Any]) -> Vector:
         return _backends.core.bounds(points)
 
+    def rows(self, points: Any, index: NDArray[np.int64]) -> NDArray[Any]:
+        return np.asarray(points[index])
+
     def zero_rows(self, points: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray((points == 0).all(axis=1))
 

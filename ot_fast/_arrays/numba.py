@@ -56,6 +56,9 @@ class Numba(Cuda):
         values = self.host(points)
         return np.stack([values.min(0), values.max(0)]).astype(np.float64)
 
+    def rows(self, points: Any, index: NDArray[np.int64]) -> NDArray[Any]:
+        return self.host(points)[index]
+
     def zero_rows(self, points: Any) -> NDArray[np.bool_]:
         return np.asarray((self.host(points) == 0).all(axis=1))
 

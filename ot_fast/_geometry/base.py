@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
+MEDIANS = 8  # in the scale of costs
 PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vectors i, j
 
 
@@ -36,6 +38,7 @@ class BaseGeometry:
     has_forbidden: bool  # some entry is +inf
     exponent: int
     shift: float
+    range: float  # an upper bound of max C - min C, in the core's units
     _made: Any  # the handle, once it is made
     scale: float  # of costs above the least, in the core's units: the first reg of a cold start
 
@@ -83,3 +86,22 @@ class BaseGeometry:
     def _on_host(self) -> dict[str, Any]:
         """The attributes that are arrays, on the host."""
         raise NotImplementedError
+
+
+def above(sample: Vector, low: float) -> Vector:
+    """The finite ones of some costs as differences from the least, where they are above it."""
+    with np.errstate(over="ignore"):
+        difference: Vector = sample - low
+    return difference[(difference > 0) & (difference < math.inf)]
+
+
+def scale_of(sample: Vector, low: float, most: float) -> float:
+    """The scale of costs, `most` at most, from some of them: the few that are far above the others
+    do not count.
+    """
+    v = above(sample, low)
+    k = len(v)
+    if k == 0:
+        return most
+    middle = sorted({(k - 1) // 2, k // 2})
+    return min(most, MEDIANS * float(np.partition(v, middle)[middle].mean()))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _validate
 from .._arrays import Cuda, byte_strides, dtype_of, on_device, place_of
-from .base import BaseGeometry, Index, PairCosts, Vector
+from .base import BaseGeometry, Index, PairCosts, Vector, above, scale_of
 
 SMALL = 1 << 22  # bytes of a copy for which the free memory is not looked up
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
@@ -70,16 +70,14 @@ class DenseCost(BaseGeometry):
         self.exponent = 0
         top = max(abs(low), abs(high))
         sample = self._sample()
-        huge = top > HUGE and _above(sample, low).min(initial=math.inf) > math.sqrt(HUGE)
+        huge = top > HUGE and above(sample, low).min(initial=math.inf) > math.sqrt(HUGE)
         if top > 1e300 or huge or 0 < top < 1 / HUGE:
             self.exponent = math.frexp(top)[1]
             low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
             sample = np.ldexp(sample, -self.exponent)
         self.shift = low
         self.range = high - low
-        # The few costs that are far above the others do not count.
-        above = _above(sample, low)
-        self.scale = min(self.range, 8 * _median(above)) if len(above) else self.range
+        self.scale = scale_of(sample, low, self.range)
         # On a device, reading them would take a kernel.
         self._probes = None if self.place.cuda else _probes(self.C)
 
@@ -196,16 +194,3 @@ def _probes(C: NDArray[Any]) -> bytes:
     """Some of the costs, evenly spaced."""
     n, m = C.shape
     return C[:: -(-n // PROBES), :: -(-m // PROBES)].tobytes()
-
-
-def _above(sample: Vector, low: float) -> Vector:
-    """The finite ones of some costs as differences from the least, where they are above it."""
-    with np.errstate(over="ignore"):
-        above: Vector = sample - low
-    return above[(above > 0) & (above < math.inf)]
-
-
-def _median(v: Vector) -> float:
-    k = len(v)
-    middle = sorted({(k - 1) // 2, k // 2})
-    return float(np.partition(v, middle)[middle].mean())

@@ -23,21 +23,26 @@ ADVICE = {
     Status.MAX_ITER: "raise max_iter, tol or reg",
     Status.TIME_LIMIT: "raise time_limit, tol or reg",
     Status.STALLED: "progress has stopped; raise tol or reg",
+    Status.UNRESOLVED: "float64 resolves no plan at the reg asked for; raise reg",
 }
 
 
-def checked_status(status: str, converged: bool) -> Status:
+def checked_status(status: str, exact: bool) -> Status:
     """The status of a solver, where the error of what is returned decides on convergence."""
-    if converged:
-        return Status.CONVERGED
     found = Status(status)
+    if found is Status.UNRESOLVED:
+        return found
+    if exact:
+        return Status.CONVERGED
     return Status.STALLED if found is Status.CONVERGED else found
 
 
-def describe(text: str, tol: float, status: Status, advice: str = "") -> str:
+def describe(text: str, tol: float, status: Status, reg: float, advice: str = "") -> str:
     """What was reached, and what to try where it is not enough."""
     if status is Status.CONVERGED:
         return f"{text} (tol {tol:g})"
+    if status is Status.UNRESOLVED:
+        return f"{text} at reg = {reg:g} ({status}): {ADVICE[status]}"
     return f"{text}, above tol {tol:g} ({status}): {advice or ADVICE[status]}"
 
 
@@ -74,8 +79,8 @@ class Result:
         self.method, self.tol, self.n_iter = solve.method, solve.tol, solve.n_iter
         self.history = lock(history)
         self.marginal_error = error if math.isfinite(error) else math.inf
-        self.converged = self.marginal_error <= self.tol
-        self.status = checked_status(solve.status, self.converged)
+        self.status = checked_status(solve.status, self.marginal_error <= self.tol)
+        self.converged = self.status is Status.CONVERGED
 
     def __getstate__(self) -> dict[str, Any]:
         return lasting(self)
@@ -191,4 +196,4 @@ class Result:
         text = f"{self.method}: error {self.marginal_error:.2e} after {self.n_iter} passes"
         if not advice and self.status is Status.STALLED and self._problem.single:
             advice = f"{ADVICE[self.status]}, or pass float64 costs"
-        return describe(text, self.tol, self.status, advice)
+        return describe(text, self.tol, self.status, self.reg, advice)

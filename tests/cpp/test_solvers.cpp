@@ -1,4 +1,5 @@
 // The solvers, written once: the same potentials on every backend, and no allocation in the loop.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -170,6 +171,26 @@ TEST_CASE("at tiny reg Newton factors the plan's graph on every backend") {
   const double shift = gpu.f[0] - cpu.f[0], most = p.range / p.reg;
   for (index i = 0; i < p.n; ++i) CHECK(std::fabs(gpu.f[size(i)] - shift - cpu.f[size(i)]) < 1e-9 * most);
   for (index j = 0; j < p.m; ++j) CHECK(std::fabs(gpu.g[size(j)] + shift - cpu.g[size(j)]) < 1e-9 * most);
+}
+
+// On the mean over the mass |phi| and |psi| may be 1e11, each 1e14; reg is raised by factors of 4.
+TEST_CASE_TEMPLATE("the least reg that is resolved", B, cpu::Backend, GuardedEmulatedBackend) {
+  const Instance<double> p(kProblems[0]);
+  B be(2);
+  const Problem problem{.geo = p.template on<B>(), .a = p.a.data(), .b = p.b.data(), .reg = p.reg, .range = p.range};
+  const auto least = [&](double every, double one) {
+    Vector phi(size(p.n), every), psi(size(p.m), -every);
+    const auto heaviest = std::max_element(p.b.begin(), p.b.end());
+    if (one > 0) psi[static_cast<std::size_t>(heaviest - p.b.begin())] = one;
+    return EntropicSolvers<B>::resolved_reg(be, problem, {phi.data(), psi.data()}) / p.reg;
+  };
+  CHECK(least(0.9e11, 0) == 1);
+  CHECK(least(1.1e11, 0) == 4);
+  CHECK(least(1e30, 0) == std::pow(4.0, std::ceil(std::log2(1e19) / 2)));
+  CHECK(least(0, 1e10) == 1);
+  CHECK(least(0, 1e30) >= 1e16);
+  CHECK(least(kNaN, 0) == 1);
+  CHECK(least(INFINITY, 0) == 1);
 }
 
 // With r, c the marginals of the plan: r_i = a_i exp(-f_i/rho), c_j = b_j exp(-g_j/rho).
