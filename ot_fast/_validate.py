@@ -125,17 +125,22 @@ def weights(
     if not 0 < total < math.inf:
         raise ValueError(f"{name} must have a positive, finite sum; its sum is {total}")
     out[out < NEGLIGIBLE * total] = 0
-    return out, rounding_of("bfloat16" if is_bfloat16(value) else array.dtype.name, total / size)
+    return out, rounding_of(value, array, total / size)
 
 
-def rounding_of(dtype: str, mean: float) -> float:
-    """How far rounding may move the sum of weights of this mean, relative to the sum.
+def rounding_of(value: Any, array: NDArray[Any], mean: float) -> float:
+    """How far rounding may move the sum of weights of this mean, relative to the sum; `value` as
+    they were given, and as an array.
 
     Twice eps of a half type: entries are rounded, and so is the sum that normalised them. Entries
     of float16 below 2^-14 are multiples of 2^-24.
     """
-    halves = {"float16": 2 * 2.0**-10 + 2.0**-25 / mean, "bfloat16": 2 * 2.0**-7}
-    return halves.get(dtype, 1e-5 if dtype == "float32" else 1e-7)
+    if is_bfloat16(value):
+        return 2 * 2.0**-7
+    size = array.dtype.itemsize if array.dtype.kind == "f" else 8
+    if size == 2:
+        return 2 * 2.0**-10 + 2.0**-25 / mean
+    return 1e-5 if size == 4 else 1e-7
 
 
 def marginals(

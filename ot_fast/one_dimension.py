@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import Place, as_float, is_bfloat16, place_of, to_numpy
+from ._arrays import Place, as_float, place_of, to_numpy
 from ._backends import core
 from ._options import Options
 
@@ -308,8 +308,7 @@ def _weights(
         )
     if not ((sums > 0) & (sums < math.inf)).all():
         raise ValueError(f"{name} must have a positive, finite sum in every row; got {sums}")
-    dtype = "bfloat16" if is_bfloat16(value) else array.dtype.name
-    return out, _validate.rounding_of(dtype, float(sums.min()) / size)
+    return out, _validate.rounding_of(value, array, float(sums.min()) / size)
 
 
 def _check_sums(of_a: Vector, of_b: Vector, slack: float) -> None:
