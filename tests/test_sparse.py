@@ -728,6 +728,23 @@ def test_regs_whose_squares_leave_the_range(reg: float) -> None:
     assert r.dual_value == pytest.approx(reg * one.dual_value, rel=1e-6)
 
 
+@pytest.mark.parametrize("seed", [5, 13, 21, 79])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_line_of_huge_costs(seed, axis):
+    rng = np.random.default_rng(seed)
+    huge, reg = 10 ** rng.uniform(6, 28), 10 ** rng.uniform(-6, 1)
+    C = rng.random((7, 36))
+    C[0] *= huge
+    C = np.moveaxis(C, 0, axis)
+    a, b = (np.full(size, 1 / size) for size in C.shape)
+    r = otf.quadratic(None, None, C, reg * huge)
+    assert r.converged
+    assert marginal_error(r.plan, a, b) <= 1e-9
+    assert r.value == pytest.approx(objective(r.plan, C, r.reg), rel=1e-9)
+    assert r.dual_value == pytest.approx(quadratic_dual(r.f, r.g, a, b, C, r.reg), rel=1e-6)
+    assert r.gap <= 1e-6 * r.value
+
+
 def test_costs_near_the_largest_float():
     C = 1.7e308 * np.random.default_rng(0).uniform(-1, 1, (12, 15))
     for r in (

@@ -52,11 +52,14 @@ double start_entropic(DualSolver<B>& solver) {
   const double range = host.p.range > 0 ? host.p.range : host.p.reg;
   double& margin = solver.dual.window.margin;
   Raised raised{.x = 0, .reg = 0};
+  double least = sparse::kLeastStartReg * range;
   index last_count = n * m;
   margin = sparse::kDefaultMargin * range;
   reset_base(host);
   for (double entropic_reg = sparse::kStartReg * range; !budget.stopped(); entropic_reg /= sparse::kStartFall) {
+    const double asked = entropic_reg;
     budget.clock.n_iter += entropic.run(entropic_reg, host.base.rows.data(), host.base.columns.data());
+    if (entropic_reg > asked) least = entropic_reg;  // that of the first run: no smaller one is resolved
     margin = sparse::kStartMargin * entropic_reg;
     for (index i = 0; i < n; ++i)
       host.base.rows[i] = host.masses.rows[i] > 0 ? entropic_reg * host.base.rows[i] : -INFINITY;
@@ -67,7 +70,7 @@ double start_entropic(DualSolver<B>& solver) {
       // With ties the count stops falling, and a smaller reg makes worse potentials.
       const index count = std::exchange(last_count, found->nnz);
       const bool falls = found->nnz < sparse::kCountFall * static_cast<double>(count);
-      if (entropic_reg >= sparse::kLeastStartReg * range && (found->nnz > n * m / sparse::kTiedPart || falls)) continue;
+      if (entropic_reg > least && (found->nnz > n * m / sparse::kTiedPart || falls)) continue;
       found = &solver.finder.price(host.base, 0);
     }
     raised = raise_to_reg(solver, *found, entropic_reg);
