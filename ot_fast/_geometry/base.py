@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
-MEDIANS = 8  # in the scale of costs
 PairCosts = Callable[[NDArray[Any], NDArray[Any]], Vector]  # C_ij of index vectors i, j
 
 
@@ -95,13 +94,13 @@ def above(sample: Vector, low: float) -> Vector:
     return difference[(difference > 0) & (difference < math.inf)]
 
 
-def scale_of(sample: Vector, low: float, most: float) -> float:
-    """The scale of costs, `most` at most, from some of them: the few that are far above the others
-    do not count.
+def scale_of(sample: Vector, low: float, most: float, medians: int) -> float:
+    """The scale of costs, `most` at most, from some of them: a number of medians, so that the few
+    that are far above the others do not count.
     """
     v = above(sample, low)
     k = len(v)
     if k == 0:
         return most
     middle = sorted({(k - 1) // 2, k // 2})
-    return min(most, MEDIANS * float(np.partition(v, middle)[middle].mean()))
+    return min(most, medians * float(np.partition(v, middle)[middle].mean()))

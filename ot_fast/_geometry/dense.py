@@ -15,6 +15,7 @@ from .base import BaseGeometry, Index, PairCosts, Vector, above, scale_of
 SMALL = 1 << 22  # bytes of a copy for which the free memory is not looked up
 HUGE = 1e100  # costs whose squares are in the range of float64, with any reg
 SAMPLE = np.arange(1024) * 7919, np.arange(1024) * 104729 + np.arange(1024) // 7  # rows, columns
+MEDIANS = 8  # in the scale of costs
 PROBES = 16  # rows and columns whose entries show that C was changed
 
 
@@ -77,7 +78,7 @@ class DenseCost(BaseGeometry):
             sample = np.ldexp(sample, -self.exponent)
         self.shift = low
         self.range = high - low
-        self.scale = scale_of(sample, low, self.range)
+        self.scale = scale_of(sample, low, self.range, MEDIANS)
         # On a device, reading them would take a kernel.
         self._probes = None if self.place.cuda else _probes(self.C)
 

@@ -206,8 +206,11 @@ def _feasible(case: Case, a: Vector, b: Vector) -> bool | None:
 def _check_result(record: Record, r: Any) -> None:
     case = record.case
     if not r.converged:
-        record.check(r.marginal_error > r.tol * (1 - 1e-9), "untrue", f"flag: {r.message}")
-        record.check("above tol" in r.message, "untrue", f"flag: {r.message}")
+        if r.status is otf.Status.UNRESOLVED:  # r.reg is the least that is resolved
+            record.check(case.reg < r.reg, "untrue", f"flag: {r.message}")
+        else:
+            record.check(r.marginal_error > r.tol * (1 - 1e-9), "untrue", f"flag: {r.message}")
+            record.check("above tol" in r.message, "untrue", f"flag: {r.message}")
         record.add("flagged", r.message)
         if not np.isfinite(case.C).all():
             possible = _feasible(case, *case.weights)
