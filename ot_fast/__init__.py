@@ -9,6 +9,7 @@ from ._results import OTResult, SparseResult
 from ._warm import WarmStart
 from .divergence import SinkhornDivergence, sinkhorn_divergence
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
+from .linear_assignment import assignment
 from .monge import MongeGap, monge_gap
 from .one_dimension import emd_1d, wasserstein_1d
 from .sliced import SlicedWasserstein, max_sliced_wasserstein, sliced_wasserstein
@@ -32,6 +33,7 @@ __all__ = [
     "Status",
     "WarmStart",
     "__version__",
+    "assignment",
     "emd_1d",
     "entropic_map",
     "info",

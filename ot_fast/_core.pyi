@@ -172,6 +172,9 @@ def complete_plan(
     cost: Vector,
     held: Vector,
 ) -> tuple[Vector, Vector, Vector]: ...
+def assign(
+    geometry: Geometry,
+) -> tuple[NDArray[np.int64], Vector, Vector, float, NDArray[np.int64]]: ...
 def distances_1d(
     x: Floats,
     y: Floats,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 # A family of problems, and the families whose solvers it builds on.
 FAMILIES: dict[str, set[str]] = {
+    "assignment": set(),
     "entropic": set(),
     "flow": set(),
     "one_dimension": set(),

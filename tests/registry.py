@@ -209,6 +209,13 @@ def _sliced(function: Any, p: Problem, threads: int | None = None, **_: Any) -> 
     return function(p.x, p.y, p.a, p.b, seed=0, n_projections=50, threads=threads).gradient_x
 
 
+SOLVERS["assignment"] = Solver(
+    "assignment",
+    lambda p, **_: otf.assignment(p.C)[1],
+    "test_assignment.py",
+    (),
+    warm=False,
+)
 # On the line nothing iterates: no `tol`, no `on_fail`, and plain arrays as results.
 for name, solve, file in (
     (

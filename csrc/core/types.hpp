@@ -59,6 +59,25 @@ struct CostStats {
   index first_bad;  // flat index of the first NaN or -inf, -1 if none
 };
 
+// The two least of some numbers, and where the first of them stands.
+struct TwoLeast {
+  double least, second;
+  index at;
+};
+
+// A step of Dijkstra's method from row `from`: d_j = min(d_j, C_ij - v_j - offset), with the row that it came by.
+struct RowStep {
+  const double* v = nullptr;
+  double offset = 0;
+  index from = 0;
+  double* distance = nullptr;
+  index* parent = nullptr;
+};
+struct Nearest {
+  double distance;
+  index column;
+};
+
 // The smallest row sum s_i of a stored kernel for which u_i = target_i / s_i is computed: below it, a_i u_i would
 // overflow in the type T.
 template <class T>

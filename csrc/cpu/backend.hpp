@@ -28,6 +28,23 @@ class Backend {
   int threads() const { return workers_.threads(); }
   const Kernels& table() const { return kernels_; }
 
+  // RowScans
+  TwoLeast row_minima(const Geometry& geo, index i, const double* v) {
+    TwoLeast out;
+    kernels_.row_minima[f64(geo.dtype)](row_of(geo, i), v, geo.m, out);
+    return out;
+  }
+  Nearest relax_row(const Geometry& geo, index i, const RowStep& step) {
+    Nearest out;
+    kernels_.relax_row[f64(geo.dtype)](row_of(geo, i), geo.m, step, out);
+    return out;
+  }
+  void column_minima(const Geometry& geo, double* least, index* at) {
+    std::fill_n(least, geo.m, INFINITY);
+    std::fill_n(at, geo.m, index{0});
+    for (index i = 0; i < geo.n; ++i) kernels_.column_minima[f64(geo.dtype)](row_of(geo, i), geo.m, i, least, at);
+  }
+
   // HostTasks
   template <class F>
   void for_tasks(index count, F&& task) {
@@ -328,6 +345,9 @@ class Backend {
   static constexpr index kFirstCandidates = 64;  // entries a row for which there is room at first
 
   static constexpr bool f64(DType type) { return type == DType::f64; }
+  static const void* row_of(const Geometry& geo, index i) {
+    return static_cast<const char*>(geo.C) + i * geo.ld * (f64(geo.dtype) ? 8 : 4);
+  }
   static constexpr bool f64(Precision precision) { return precision == Precision::f64; }
 
   // At most 16 chunks of lines, of about equal numbers of entries. A line takes as long as 16 entries more.

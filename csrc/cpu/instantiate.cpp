@@ -1,4 +1,5 @@
 // Every solver, instantiated for the CPU backend.
+#include "assignment/solvers-inl.hpp"
 #include "cpu/backend.hpp"
 #include "entropic/solvers-inl.hpp"
 #include "one_dimension/solvers-inl.hpp"
@@ -7,6 +8,7 @@
 namespace ot {
 
 static_assert(SparseBackend<cpu::Backend>);
+template struct AssignmentSolvers<cpu::Backend>;
 template struct EntropicSolvers<cpu::Backend>;
 template struct OneDimensionSolvers<cpu::Backend>;
 template struct SparseSolvers<cpu::Backend>;

@@ -8,6 +8,7 @@
 #include "cpu/kernels/machine_limits-inl.hpp"
 #include "cpu/kernels/pass-inl.hpp"
 #include "cpu/kernels/plan_reads-inl.hpp"
+#include "cpu/kernels/row_scans-inl.hpp"
 #include "cpu/kernels/stored_kernel-inl.hpp"
 #include "cpu/kernels/vectors-inl.hpp"
 
@@ -31,6 +32,9 @@ constinit const Kernels OT_CONCAT(kernels_, OT_LEVEL) = {
     .cost_rows = {level::cost_rows<float>, level::cost_rows<double>},
     .stats = {level::stats<float>, level::stats<double>},
     .candidates = {level::candidates<float>, level::candidates<double>},
+    .row_minima = {level::row_minima<float>, level::row_minima<double>},
+    .relax_row = {level::relax_row<float>, level::relax_row<double>},
+    .column_minima = {level::column_minima<float>, level::column_minima<double>},
     .kept_product = {level::kept_product<false>, level::kept_product<true>},
     .lines = level::lines,
     .line_entries = level::line_entries,

@@ -110,6 +110,9 @@ struct Kernels {
   void (*cost_rows[2])(const Geometry&, void* out, index ld, index i0, index i1);
   void (*stats[2])(const Geometry&, index i0, index i1, CostStats&);
   void (*candidates[2])(const CandidateArgs&, index i0, index i1);
+  void (*row_minima[2])(const void* row, const double* v, index m, TwoLeast& out);
+  void (*relax_row[2])(const void* row, index m, const RowStep&, Nearest& out);
+  void (*column_minima[2])(const void* row, index m, index i, double* least, index* at);
   void (*kept_product[2])(const SparseRows&, const double* x, double* out, index i0, index i1);  // [squared]
   void (*lines)(const LineView&, double* sums, index j0, index j1);
   void (*line_entries)(const LineView&, index j0, index j1);
