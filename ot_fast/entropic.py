@@ -153,8 +153,8 @@ def _method(method: Any) -> Method:
 def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
     """Start, and solve."""
     phi, psi, start = _start(p, options.init)
-    if min(p.shape) == 1:
-        p, solve = _solve_line(p, options, phi, psi)
+    if p.shape[1] == 1:
+        p, solve = _solve_column(p, options, phi, psi)
     elif options.max_iter == 0:
         p, solve = _evaluate(p, method, options, phi, psi)
     elif isinstance(method, SNS):
@@ -185,19 +185,15 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
 # the one asked for, it is larger.
 
 
-def _solve_line(p: Problem, options: Options, phi: Vector, psi: Vector) -> tuple[Problem, Solve]:
-    """One row or one column: the product plan is the only one, at any reg."""
-    if len(phi) == 1:
-        cost = p.column_min(np.zeros(1))
-        phi[:], psi[:] = 0.0, np.where(p.b > 0, cost, 0.0) / p.core_reg
-    else:
-        psi[:] = 0.0
-        phi[:] = p.softmin(psi)
+def _solve_column(p: Problem, options: Options, phi: Vector, psi: Vector) -> tuple[Problem, Solve]:
+    """One column: the product plan is the only one, at any reg."""
+    psi[:] = 0.0
+    phi[:] = p.softmin(psi)
     tol = options.tolerance(p)
     if not Plan(p, phi, psi).error <= tol:  # reg is too small for the plan to have digits
-        f = p.c_transform(np.zeros(len(psi)))[0] if len(psi) == 1 else p.core_reg * phi
-        q = p.at(max(np.abs(f).max(), np.abs(p.core_reg * psi).max(), p.core_reg))
-        phi[:], psi[:] = f / q.core_reg, psi * (p.core_reg / q.core_reg)
+        f = p.c_transform(psi)[0]
+        q = p.at(max(np.abs(f).max(), p.core_reg))
+        phi[:] = f / q.core_reg
         p = q
     record = {
         "n_iter": 1.0,

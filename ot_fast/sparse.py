@@ -115,7 +115,7 @@ def quadratic(
         on_fail=on_fail,
     )
     p = Problem.balanced(a, b, C, reg, options.thread_count)
-    return _solve(p, options, method="quadratic", by_rows=len(p.a) >= len(p.b), bound=Bound())
+    return _solve(p, options, method="quadratic", by_rows=True, bound=Bound())
 
 
 def sparsity_constrained(

@@ -94,6 +94,47 @@ def test_clouds_and_their_transpose(name, dtype, cost):
     check_solver(name, a, b, C, D, 0.02 * float(C.to_dense().max()))
 
 
+def laid_out(C, layout):
+    """The same matrix in memory of another order."""
+    if layout == "strided":
+        wide = np.full((2 * C.shape[0], C.shape[1] + 3), np.nan, C.dtype)
+        view = wide[::2, :-3]
+    else:
+        view = np.empty(C.shape, C.dtype, order=layout)
+    view[:] = C
+    return view
+
+
+@every_solver
+@every_dtype
+@pytest.mark.parametrize("layout", ["C", "F", "strided"])
+@pytest.mark.parametrize("turned_layout", ["C", "F"])
+def test_matrices_and_their_transpose(name, dtype, layout, turned_layout):
+    a, b = weights(N, M)
+    C = np.random.default_rng(5).random((N, M)).astype(dtype)
+    if name not in ("semi_dual", "dual"):
+        C[3, 5:70] = np.inf
+    before = C.copy()
+    check_solver(name, a, b, laid_out(C, layout), laid_out(C.T, turned_layout), 0.02)
+    np.testing.assert_array_equal(C, before)
+
+
+@pytest.mark.parametrize("method", ["auto", "log", "scaling"])
+@every_dtype
+@pytest.mark.parametrize("shape", [(1, 9), (2, 1000), (483, 1031)])  # one and several tiles
+def test_matrices_in_any_order(method, dtype, shape):
+    C = np.random.default_rng(6).random(shape).astype(dtype)
+    a, b = (np.random.default_rng(k).dirichlet(np.ones(k)) for k in shape)
+    r = otf.sinkhorn(a, b, C, 0.05, method=method)
+    assert marginal_error(r.plan, a, b) <= 1.01 * r.tol
+    for D in (np.asfortranarray(C), laid_out(C, "strided"), laid_out(C.T, "strided").T):
+        again = otf.sinkhorn(a, b, D, 0.05, method=method)
+        np.testing.assert_array_equal(again.plan, r.plan)
+        assert (again.lower_bound, again.upper_bound) == (r.lower_bound, r.upper_bound)
+    for D in (C.T, np.ascontiguousarray(C.T)):
+        check_transposed(r, otf.sinkhorn(b, a, D, 0.05, method=method))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @every_dtype
 @pytest.mark.parametrize("cost", COSTS)
@@ -184,6 +225,34 @@ def test_two_points_against_many(reg):
     assert r.lower_bound <= exact * (1 + 1e-12)
     assert exact <= r.upper_bound * (1 + 1e-12)
     assert r.gap <= 2 * reg * C.max()
+
+
+@pytest.mark.parametrize(("n", "reg"), [(2, 1e-4), (2, 1e-6), (10, 1e-5)])
+@pytest.mark.parametrize("method", ["auto", "log"])
+def test_few_rows_against_many_columns(n, reg, method):
+    C = np.random.default_rng(n).random((n, 20_000))
+    r = otf.sinkhorn(None, None, C, reg, method=method, max_iter=2000, on_fail="ignore")
+    t = otf.sinkhorn(None, None, C.T.copy(), reg, method=method, max_iter=2000, on_fail="ignore")
+    check_transposed(r, t)
+    if method == "auto":
+        assert r.converged
+        assert r.n_iter < 80
+        assert r.gap < 2 * reg
+
+
+@pytest.mark.parametrize("max_nz", [None, 2])
+def test_sparse_plans_of_few_rows(max_nz):
+    C = np.random.default_rng(1).random((3, 4000))
+    if max_nz is None:
+        r, t = (otf.quadratic(None, None, D, 1.0) for D in (C, C.T.copy()))
+    else:
+        r, t = (
+            otf.sparsity_constrained(None, None, D, 1.0, max_nz, axis=axis)
+            for axis, D in enumerate((C, C.T.copy()))
+        )
+    check_transposed(r, t)
+    assert r.converged
+    assert abs(r.gap) < 1e-2 * r.value
 
 
 def test_a_wide_problem_against_the_linear_programme():

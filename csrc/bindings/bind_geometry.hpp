@@ -4,14 +4,16 @@
 
 namespace ot::bindings {
 
+// Stored costs, row-major; `transposed` makes them those of the transpose of C.
 template <class Place>
-std::unique_ptr<GeometryHandle<Place>> dense(const py::object& C, double shift) {
+std::unique_ptr<GeometryHandle<Place>> dense(const py::object& C, double shift, bool transposed) {
   auto handle = std::make_unique<GeometryHandle<Place>>();
   const Matrix view = Place::matrix(C);
   Geometry& g = handle->view;
   g.dtype = view.dtype;
-  g.n = view.rows;
-  g.m = view.cols;
+  g.n = transposed ? view.cols : view.rows;
+  g.m = transposed ? view.rows : view.cols;
+  g.column_major = transposed;
   g.ld = view.ld;
   g.C = view.data;
   g.shift = shift;
@@ -123,7 +125,7 @@ void bind_geometry(py::module_& module) {
       .def_readonly("neg_inf", &CostStats::neg_inf)
       .def_readonly("pos_inf", &CostStats::pos_inf)
       .def_readonly("first_bad", &CostStats::first_bad);
-  module.def("dense", dense<Place>, py::arg("C"), py::arg("shift") = 0.0);
+  module.def("dense", dense<Place>, py::arg("C"), py::arg("shift") = 0.0, py::arg("transposed") = false);
   module.def("points", points<Place>, py::arg("x"), py::arg("y"), py::arg("cost"), py::arg("p") = 2.0, where());
   module.def("stats", stats<Place>, py::arg("geometry"), where());
   module.def("c_transform", c_transform<Place>, py::arg("geometry"), py::arg("g"), py::arg("weight"), where());

@@ -34,14 +34,15 @@ enum class Cost : std::uint8_t { sqeuclidean, euclidean, cityblock, cosine, powe
 // Arithmetic of the exponentials of a pass. Slacks f + g - C are float64 in either.
 enum class Precision : std::uint8_t { f32, f64 };
 
-// A cost matrix that is never copied: stored row-major, or computed from two point clouds.
+// A cost matrix that is never copied: stored, or computed from two point clouds.
 // Points are x row-major (n, d) and y in the backend's own layout.
 struct Geometry {
   Kind kind = Kind::dense;
   DType dtype = DType::f64;
   Cost cost = Cost::sqeuclidean;
   index n = 0, m = 0;
-  const void* C = nullptr;  // dense: (n, m) with row stride ld
+  const void* C = nullptr;  // dense: C_ij is entry i ld + j or, column-major, entry j ld + i
+  bool column_major = false;
   index ld = 0;
   index d = 0;
   const void* x = nullptr;  // (n, d)
@@ -56,7 +57,7 @@ struct Geometry {
 struct CostStats {
   double min, max;  // over finite entries
   index nan, neg_inf, pos_inf;
-  index first_bad;  // flat index of the first NaN or -inf, -1 if none
+  index first_bad;  // flat index of the first NaN or -inf in the order of storage, -1 if none
 };
 
 // The two least of some numbers, and where the first of them stands.

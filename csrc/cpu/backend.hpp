@@ -271,7 +271,8 @@ class Backend {
     return pack_points(geo, static_cast<const float*>(x), static_cast<const float*>(y));
   }
 
-  CostStats stats(const Geometry& geo) {
+  CostStats stats(Geometry geo) {
+    if (geo.column_major) std::swap(geo.n, geo.m);  // in the order of storage
     const RowChunks chunks(geo.n);
     const auto run = kernels_.stats[f64(geo.dtype)];
     const CostStats none{INFINITY, -INFINITY, 0, 0, 0, -1};

@@ -93,7 +93,7 @@ class BackendOn {
 
   // ---------------------------------------------------------------- PlanReads (plan_reads-inl.hpp)
 
-  CostStats stats(const Geometry& geo);
+  CostStats stats(Geometry geo);
   void cost_rows(const Geometry& geo, void* out, index ld);
   void cost_apply(const Geometry& geo, const double* w, double* out);
   void plan_rows(const Geometry& geo, const Pass& p, index first, index last, void* out, index ld);

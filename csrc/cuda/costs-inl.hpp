@@ -12,15 +12,17 @@ Points<T, D> points_of(const Geometry& g, index j0 = 0) {
   return {static_cast<const T*>(g.x), y + j0, static_cast<const T*>(g.xx), yy ? yy + j0 : nullptr, g.d, g.m, g.cost,
           static_cast<T>(0.5 * g.p)};
 }
-template <class T>
-Dense<T> dense_of(const Geometry& g, index j0 = 0) {
-  return {static_cast<const T*>(g.C) + j0, g.ld};
+template <class T, bool kColumnMajor>
+Dense<T, kColumnMajor> dense_of(const Geometry& g, index j0 = 0) {
+  const Dense<T, kColumnMajor> all{static_cast<const T*>(g.C), g.ld};
+  return {all.address(0, j0), g.ld};
 }
 
 // f(costs), where costs(j0) are the costs from column j0 on, in the type of C.
 template <class T, class F>
 void with_costs_of(const Geometry& g, F&& f) {
-  if (g.kind == Kind::dense) f([&](index j0) { return dense_of<T>(g, j0); });
+  if (g.kind == Kind::dense && g.column_major) f([&](index j0) { return dense_of<T, true>(g, j0); });
+  else if (g.kind == Kind::dense) f([&](index j0) { return dense_of<T, false>(g, j0); });
   else f([&](index j0) { return points_of<T, 0>(g, j0); });
 }
 template <class F>

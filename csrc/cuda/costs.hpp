@@ -1,17 +1,19 @@
-// Costs as kernels read them: stored row-major, or computed from two point clouds.
+// Costs as kernels read them: stored, or computed from two point clouds.
 #pragma once
 #include "cuda/math.hpp"
 
 namespace ot::cuda {
 
-// Memory traffic: one coalesced read of C.
-template <class T>
+// Memory traffic: one read of C, coalesced where it is row-major. Column-major, a warp reads as many sectors of 32
+// bytes as it has lanes, and finds the rows that follow in cache.
+template <class T, bool kColumnMajor = false>
 struct Dense {
   using Real = T;
   const T* C;
   index ld;
 
-  OT_HD T at(index i, index j) const { return C[i * ld + j]; }
+  OT_HD const T* address(index i, index j) const { return kColumnMajor ? C + j * ld + i : C + i * ld + j; }
+  OT_HD T at(index i, index j) const { return *address(i, j); }
 
   // Costs of rows [i, i + R), at most last - 1, at columns j, j + step, ... before `end`: fetch starts copies to shared
   // memory, tile reads them after slots.ready().
@@ -19,9 +21,9 @@ struct Dense {
   template <int K, int R, class Slots>
   OT_HD void fetch(Slots& slots, int t, index i, index last, index j, int step, index end) const {
     OT_UNROLL for (int r = 0; r < R; ++r) {
-      const T* row = C + (i + r < last ? i + r : last - 1) * ld + j;
+      const T* first = address(i + r < last ? i + r : last - 1, j);
       OT_UNROLL for (int k = 0; k < K; ++k) {
-        if (j + k * step < end) slots.fetch(t, r * K + k, row + k * step);
+        if (j + k * step < end) slots.fetch(t, r * K + k, first + (kColumnMajor ? k * step * ld : k * step));
       }
     }
   }

@@ -100,12 +100,14 @@ void BackendOn<Device>::cost_rows(const Geometry& geo, void* out, index ld) {
 
 template <class Device>
 void BackendOn<Device>::cost_of_pairs(const Geometry& geo, index count, const index* i, const index* j, double* out) {
-  if (geo.dtype == DType::f64) for_each(count, CostOfPair<double>{dense_of<double>(geo), i, j, out});
-  else for_each(count, CostOfPair<float>{dense_of<float>(geo), i, j, out});
+  if (geo.column_major) std::swap(i, j);  // rows and columns of what is stored
+  if (geo.dtype == DType::f64) for_each(count, CostOfPair<double>{dense_of<double, false>(geo), i, j, out});
+  else for_each(count, CostOfPair<float>{dense_of<float, false>(geo), i, j, out});
 }
 
 template <class Device>
-CostStats BackendOn<Device>::stats(const Geometry& geo) {
+CostStats BackendOn<Device>::stats(Geometry geo) {
+  if (geo.column_major) std::swap(geo.n, geo.m);  // in the order of storage
   const Shape shape = team_each(geo.n);
   auto* parts = device_.template staging<StatsPart>(shape.teams);
   if (geo.dtype == DType::f64)

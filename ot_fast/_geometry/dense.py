@@ -53,13 +53,14 @@ class DenseCost(BaseGeometry):
     def __init__(self, C: Any) -> None:
         self.place = place_of(C, "C")
         if isinstance(self.place, Cuda):
-            self.C, self.transposed = _device_matrix(C, self.place)
+            self.C, self.column_major = _device_matrix(C, self.place)
         else:
-            self.C, self.transposed = _host_matrix(C)
-        n, m = (int(k) for k in self.C.shape)
-        self.shape = n, m
+            self.C, self.column_major = _host_matrix(C)
+        self.shape = n, m = (int(self.C.shape[0]), int(self.C.shape[1]))
+        self.transposed = self.column_major if n == m else n < m
         self.dtype = dtype_of(self.C)
-        stats = self.core.stats(self.core.dense(self._rows), self.place.where())
+        unscaled = self._read(self._stored)
+        stats = self.core.stats(unscaled, self.place.where())
         if stats.nan or stats.neg_inf:
             self._refuse(stats)
         self.has_forbidden = stats.pos_inf > 0
@@ -70,7 +71,7 @@ class DenseCost(BaseGeometry):
         # the range of float64. One huge cost does not scale the others out of it.
         self.exponent = 0
         top = max(abs(low), abs(high))
-        sample = self._sample()
+        sample = self._sample(unscaled)
         huge = top > HUGE and above(sample, low).min(initial=math.inf) > math.sqrt(HUGE)
         if top > 1e300 or huge or 0 < top < 1 / HUGE:
             self.exponent = math.frexp(top)[1]
@@ -83,9 +84,13 @@ class DenseCost(BaseGeometry):
         self._probes = None if self.place.cuda else _probes(self.C)
 
     @property
-    def _rows(self) -> Any:
-        """The row-major matrix that the core reads, before it is scaled."""
-        return self.C.T if self.transposed else self.C
+    def _stored(self) -> Any:
+        """C or its transpose, whichever is row-major."""
+        return self.C.T if self.column_major else self.C
+
+    def _read(self, stored: Any, shift: float = 0.0) -> Any:
+        """For the core, which reads a matrix in either order."""
+        return self.core.dense(stored, shift, self.transposed != self.column_major)
 
     @property
     def handle(self) -> Any:
@@ -100,41 +105,42 @@ class DenseCost(BaseGeometry):
             )
 
     def _handle(self) -> Any:
-        rows = self._rows
+        stored = self._stored
         if self.exponent:
-            rows = self.place.ldexp(self.place.plain(rows, np.float64), -self.exponent)
-        return self.core.dense(rows, self.shift)
+            stored = self.place.ldexp(self.place.plain(stored, np.float64), -self.exponent)
+        return self._read(stored, self.shift)
 
     def _on_host(self) -> dict[str, Any]:
         return {"C": self.place.host(self.C)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if self.transposed:  # a strided matrix may come back in another order
+        if self.column_major:  # a strided matrix may come back in another order
             rows = self.place.contiguous(self.C.T)
             # NumPy calls one column contiguous whatever its strides; a copy has the core's.
             self.C = (rows if self.place.cuda or len(self.C) > 1 else rows.copy()).T
 
     def _refuse(self, stats: Any) -> None:
         """ValueError for the first entry that is NaN or -inf."""
-        k = divmod(stats.first_bad, int(self._rows.shape[1]))
-        i, j = k[::-1] if self.transposed else k
+        k = divmod(stats.first_bad, int(self._stored.shape[1]))
+        i, j = k[::-1] if self.column_major else k
         value = self.place.host(self.C[i : i + 1, j : j + 1])[0, 0]
         raise ValueError(
             f"C must not hold NaN or -inf; C[{i}, {j}] = {value} "
             f"({stats.nan + stats.neg_inf} of {math.prod(self.shape)} entries)"
         )
 
-    def _sample(self) -> Vector:
-        """Some of the costs."""
-        rows = self._rows
-        n, m = rows.shape
+    def _sample(self, unscaled: Any) -> Vector:
+        """Some of the costs, the same of a problem and of its transpose."""
+        n, m = self.shape[::-1] if self.transposed else self.shape
         if self.place.cuda:
-            some = [rows[i : i + 1] for i in range(0, n, -(-n // 8))]
-            sample = np.concatenate([self.place.host(r).ravel() for r in some])
+            some = np.arange(0, n, -(-n // 8))
+            i, j = np.repeat(some, m), np.tile(np.arange(m), len(some))
+            sample = self.core.cost_of_pairs(unscaled, i, j, self.place.where())
         else:
-            sample = rows[SAMPLE[0] % n, SAMPLE[1] % m]
-        return sample.astype(np.float64)
+            C = self.C.T if self.transposed else self.C
+            sample = C[SAMPLE[0] % n, SAMPLE[1] % m]
+        return sample.astype(np.float64)  # type: ignore[no-any-return]
 
     def subset(self, rows: Index, columns: Index) -> DenseCost:
         self._check_unchanged()
@@ -166,14 +172,14 @@ class DenseCost(BaseGeometry):
 
 
 def _host_matrix(C: Any) -> tuple[NDArray[Any], bool]:
-    """The matrix, and whether it is column-major: the row-major costs of the transposed problem."""
+    """The matrix, and whether it is column-major rather than row-major."""
     array = _validate.matrix(C, "C")
     item = array.itemsize
-    transposed = array.strides[1] != item and array.strides[0] == item
-    if not transposed and array.strides[1] != item:
+    column_major = array.strides[1] != item and array.strides[0] == item
+    if not column_major and array.strides[1] != item:
         _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
         array = np.ascontiguousarray(array)
-    return array, transposed
+    return array, column_major
 
 
 def _device_matrix(C: Any, place: Cuda) -> tuple[Any, bool]:
@@ -185,10 +191,10 @@ def _device_matrix(C: Any, place: Cuda) -> tuple[Any, bool]:
         raise ValueError(f"C must not be empty; got shape {tuple(array.shape)}")
     item = dtype_of(array).itemsize
     strides = byte_strides(array)
-    transposed = strides[1] != item and strides[0] == item and array.shape[1] > 1
-    if not transposed and (strides[1] != item or strides[0] % item or strides[0] < 0):
+    column_major = strides[1] != item and strides[0] == item and array.shape[1] > 1
+    if not column_major and (strides[1] != item or strides[0] % item or strides[0] < 0):
         array = place.contiguous(array)
-    return array, transposed
+    return array, column_major
 
 
 def _probes(C: NDArray[Any]) -> bytes:

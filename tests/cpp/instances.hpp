@@ -35,15 +35,17 @@ struct Spec {
   Kind kind = Kind::dense;
   Cost cost = Cost::sqeuclidean;
   index d = 0;
-  index pad = 0;         // row stride beyond m
-  bool hostile = false;  // forbidden pairs, rows and columns; zero weights
-  double reg = 0.2;      // of the mean cost
+  index pad = 0;              // stride beyond the length of a row, or of a column
+  bool hostile = false;       // forbidden pairs, rows and columns; zero weights
+  double reg = 0.2;           // of the mean cost
+  bool column_major = false;  // dense
 
   friend std::ostream& operator<<(std::ostream& to, const Spec& s) {
     static const char* const costs[] = {"sqeuclidean", "euclidean", "cityblock", "cosine", "power"};
     to << s.n << " x " << s.m;
     if (s.kind == Kind::points) return to << ' ' << costs[static_cast<int>(s.cost)] << " d=" << s.d;
-    return to << " dense, stride m+" << s.pad << (s.hostile ? ", hostile" : "") << ", reg " << s.reg;
+    return to << (s.column_major ? " column-major" : " row-major") << ", stride +" << s.pad
+              << (s.hostile ? ", hostile" : "") << ", reg " << s.reg;
   }
 };
 
@@ -62,6 +64,12 @@ inline std::vector<Spec> dense_specs() {
     all.push_back({.n = 7, .m = m, .pad = 7, .reg = 1e-3});
   }
   all.push_back({.n = 130, .m = 481, .pad = 2, .hostile = true});
+  const std::size_t row_major = all.size();
+  for (std::size_t k = 0; k < row_major; ++k) {
+    all.push_back(all[k]);
+    all.back().column_major = true;
+  }
+  for (const index n : {8, 15, 16, 17, 31, 33}) all.push_back({.n = n, .m = 497, .pad = 1, .column_major = true});
   return all;
 }
 
@@ -104,8 +112,8 @@ Values<T> panels(const Values<T>& y, index m, index d) {
   return out;
 }
 
-// Vectors have no room beyond their size, and the columns between m and the row stride are NaN: a read of either fails
-// the test or the sanitiser.
+// Vectors have no room beyond their size, and what lies between a row (or column) and the next is NaN: a read of either
+// fails the test or the sanitiser.
 template <class T>
 class Instance {
  public:
@@ -177,13 +185,16 @@ class Instance {
   double uniform() { return std::uniform_real_distribution<double>()(random_); }
 
   void make_dense() {
-    plain_.ld = m + spec.pad;
+    const index row = spec.column_major ? 1 : m + spec.pad, column = spec.column_major ? n + spec.pad : 1;
+    plain_.column_major = spec.column_major;
+    plain_.ld = std::max(row, column);
     plain_.shift = 0.25;
-    c_.assign(size((n - 1) * plain_.ld + m), std::numeric_limits<T>::quiet_NaN());
+    c_.assign(size((n - 1) * row + (m - 1) * column + 1), std::numeric_limits<T>::quiet_NaN());
     for (index i = 0; i < n; ++i)
       for (index j = 0; j < m; ++j) {
         const bool forbidden = spec.hostile && m > 2 && n > 2 && (i == 1 || j == m - 2 || uniform() < 0.2);
-        c_[size(i * plain_.ld + j)] = forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
+        c_[size(i * row + j * column)] =
+            forbidden ? std::numeric_limits<T>::infinity() : static_cast<T>(0.25 + uniform());
       }
     plain_.C = c_.data();
     transposed_ = packed_ = plain_;

@@ -342,7 +342,8 @@ class ReferenceBackend {
 
   template <class T>
   static Real cost_of(const Geometry& g, index i, index j) {
-    if (g.kind == Kind::dense) return static_cast<Real>(static_cast<const T*>(g.C)[i * g.ld + j]) - g.shift;
+    if (g.kind == Kind::dense)
+      return static_cast<Real>(static_cast<const T*>(g.C)[g.column_major ? j * g.ld + i : i * g.ld + j]) - g.shift;
     const T *x = static_cast<const T*>(g.x) + i * g.d, *y = static_cast<const T*>(g.yt) + j * g.d;
     Real squares = 0, moduli = 0, xy = 0, xx = 0, yy = 0;
     for (index k = 0; k < g.d; ++k) {

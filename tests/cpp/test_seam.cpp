@@ -1,4 +1,5 @@
 // Every operation of the seam against the reference, for each backend and dtype of C.
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -740,8 +741,69 @@ TEST_CASE_TEMPLATE("statistics of a dense cost", Type, OT_TESTED) {
         CHECK(s.pos_inf == want.pos_inf);
         CHECK(s.neg_inf == want.neg_inf);
         CHECK(s.first_bad == want.first_bad);
+        geo.column_major = true;  // the transpose
+        std::swap(geo.n, geo.m);
+        const auto t = be.stats(geo);
+        CHECK(t.min == want.min);
+        CHECK(t.pos_inf == want.pos_inf);
+        CHECK(t.first_bad == want.first_bad);
       }
     }
+}
+
+// All that a backend reads of stored costs.
+template <class Type, class P>
+std::vector<Vector> readings(typename Type::Tested& be, const P& p) {
+  using Real = typename Type::Real;
+  const Geometry& geo = geometry<Type>(p);
+  std::vector<Vector> all;
+  for (const Precision precision : {Precision::f32, Precision::f64})
+    for (const bool update : {false, true}) {
+      Vector phi = p.phi, row(size(p.n)), col(size(p.m)), cost(size(p.n));
+      phi[0] = update ? kNaN : phi[0];
+      Pass pass = p.pass(phi.data(), update, precision);
+      pass.row = row.data();
+      pass.col = col.data();
+      if (!update) pass.cost = cost.data();
+      be.pass(geo, pass);
+      Kept kept{.threshold = 1e-3, .limit = p.m};
+      be.pass(geo, p.pass(phi.data(), update, precision), kept);
+      all.insert(all.end(), {phi, row, col, cost, Vector(1, static_cast<double>(kept.nnz))});
+    }
+  Vector f(size(p.n)), g = p.psi, low(size(p.m)), product(size(p.n)), entries(size(p.n * p.m));
+  be.c_transform(geo, g.data(), f.data(), p.a.data(), low.data());
+  be.cost_apply(geo, p.b.data(), product.data());
+  Vector phi = p.phi;
+  be.plan_rows(geo, p.pass(phi.data(), false), 0, p.n, entries.data(), p.m);
+  Values<Real> costs(size(p.n * p.m));
+  be.cost_rows(geo, costs.data(), p.m);
+  Candidates pairs;
+  be.candidates(geo, f.data(), g.data(), p.reg, p.n * p.m, pairs);
+  Vector u(size(p.n)), sums(size(p.m));
+  typename Type::Tested::Kernel K;
+  be.build_kernel(geo, p.reg, p.phi.data(), p.psi.data(), Precision::f32, K);
+  const Vector ones(size(p.n), 1.0);
+  be.kernel_pass(K, {.q = p.b.data(), .target = ones.data(), .a = p.a.data(), .u = u.data(), .col = sums.data()});
+  all.insert(all.end(), {f, low, product, entries, Vector(costs.begin(), costs.end()), u, sums,
+                         Vector(pairs.cost.data(), pairs.cost.data() + pairs.nnz)});
+  return all;
+}
+
+TEST_CASE_TEMPLATE("column-major costs give the bits of row-major ones", Type, OT_TESTED) {
+  typename Type::Tested be(2);
+  for (Spec spec : dense_specs()) {
+    if (spec.column_major || spec.n * spec.m > 20000) continue;
+    CAPTURE(spec);
+    const Instance<typename Type::Real> rows(spec);
+    spec.column_major = true;
+    const Instance<typename Type::Real> columns(spec);
+    const auto got = readings<Type>(be, columns), want = readings<Type>(be, rows);
+    for (std::size_t k = 0; k < want.size(); ++k) {
+      CAPTURE(k);
+      REQUIRE(got[k].size() == want[k].size());
+      CHECK(std::memcmp(got[k].data(), want[k].data(), want[k].size() * sizeof(double)) == 0);
+    }
+  }
 }
 
 TEST_CASE_TEMPLATE("vectors", Type, OT_TESTED_ONCE) {

@@ -108,28 +108,20 @@ struct Block {
   // e and its row sums, for rows [i, i + rows).
   void exponentials(index i, index rows, double* sum) const {
     for (index r = 0; r < rows; ++r) sum[r] = 0;
-    // Stored costs: row by row, so that C is read as one stream. Computed ones: a tile of all rows at once.
-    const index group = A.geo.kind == Kind::dense ? 1 : rows;
-    for (index r0 = 0; r0 < rows; r0 += group)
-      for_tiles(A.geo.m, [&](index j, index len) {
-        tiles.load(i + r0, group, j, len);
-        for (index r = r0; r < r0 + group; ++r)
-          sum[r] += exp_tile(tiles.row(i + r0, r - r0, j), A.h + j, A.phi[i + r], exponent, row(r) + j, len);
-      });
+    tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
+      sum[r] += exp_tile(c, A.h + j, A.phi[i + r], exponent, row(r) + j, len);
+    });
   }
 
   // Redoes the `bad` rows with phi_i = -max_j (h_j - (C_ij - shift)/reg): exponentials lie in [0, 1], one equals 1.
-  // Two more reads of the costs of the block, of all its rows where they are computed.
+  // Two more reads of the costs of the block.
   void restabilise(index i, index rows, const bool* bad, double* sum) const {
     double best[kMaxRows];
     for (index r = 0; r < rows; ++r) best[r] = -__builtin_inf();
-    for_tiles(A.geo.m, [&](index j, index len) {
-      tiles.load(i, rows, j, len);
-      for (index r = 0; r < rows; ++r) {
-        if (!bad[r]) continue;
-        const double t = max_tile(tiles.row(i, r, j), A.h + j, exponent, len);
-        best[r] = t > best[r] ? t : best[r];
-      }
+    tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
+      if (!bad[r]) return;
+      const double t = max_tile(c, A.h + j, exponent, len);
+      best[r] = t > best[r] ? t : best[r];
     });
     for (index r = 0; r < rows; ++r) {
       if (!bad[r]) continue;
@@ -139,26 +131,22 @@ struct Block {
       A.phi[i + r] = 0;  // a row without an allowed pair
       for (index j = 0; j < A.geo.m; ++j) row(r)[j] = 0;
     }
-    for_tiles(A.geo.m, [&](index j, index len) {
-      tiles.load(i, rows, j, len);
-      for (index r = 0; r < rows; ++r)
-        if (bad[r] && best[r] > -__builtin_inf())
-          sum[r] += exp_tile(tiles.row(i, r, j), A.h + j, -best[r], exponent, row(r) + j, len);
+    tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
+      if (bad[r] && best[r] > -__builtin_inf()) sum[r] += exp_tile(c, A.h + j, -best[r], exponent, row(r) + j, len);
     });
   }
 
-  // sum_j e_ij (C_ij - shift) of row i, the r-th of the block, with 0 inf = 0: one more read of the costs.
-  double cost_of_row(index i, index r) const {
-    double sum = 0;
-    for_tiles(A.geo.m, [&](index j, index len) {
-      tiles.load(i + r, 1, j, len);
-      const TC* __restrict c = tiles.row(i + r, 0, j);
+  // cost_r = sum_j e_rj (C_rj - shift) of rows [i, i + rows), with 0 inf = 0: one more read of the costs.
+  void costs(index i, index rows, double* cost) const {
+    for (index r = 0; r < rows; ++r) cost[r] = 0;
+    tiles.each(i, rows, [&](index r, index j, index len, const TC* __restrict c) {
       const TE* __restrict v = row(r) + j;
+      double sum = cost[r];
 #pragma omp simd reduction(+ : sum)
       for (index l = 0; l < len; ++l)
         sum += v[l] > 0 ? static_cast<double>(v[l]) * (static_cast<double>(c[l]) - A.geo.shift) : 0.0;
+      cost[r] = sum;
     });
-    return sum;
   }
 
   // col_j += sum_r w_r e_rj.

@@ -5,21 +5,21 @@
 
 namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
-// f(i, c) for every row i with all of its costs c. Costs of points are computed for kRows rows at a time, which takes
-// as long as for one row, and copied to row buffers in the work space.
+// f(i, c) for every row i with all of its costs c: where they are if they are row-major, else in row buffers in the
+// work space.
 template <class TC, class F>
 inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
-  const index stride = row_stride(g.m);
-  const Tiles<TC> tiles(g, static_cast<char*>(work) + block_rows(g) * stride * 8);
+  const index stride = row_stride(g.m), height = block_rows(g);
+  const Tiles<TC> tiles(g, static_cast<char*>(work) + height * stride * 8);
   TC* rows = static_cast<TC*>(work);
-  for (index i = i0; i < i1; i += kRows) {
-    const index count = i1 - i < kRows ? i1 - i : kRows;
-    if (g.kind != Kind::dense)
-      for_tiles(g.m, [&](index j, index len) {
-        tiles.load(i, count, j, len);
-        for (index r = 0; r < count; ++r) __builtin_memcpy(rows + r * stride + j, tiles.row(i, r, j), len * sizeof(TC));
+  for (index i = i0; i < i1; i += height) {
+    const index count = i1 - i < height ? i1 - i : height;
+    if (tiles.compute)
+      tiles.each(i, count, [&](index r, index j, index len, const TC* c) {
+        __builtin_memcpy(rows + r * stride + j, c, len * sizeof(TC));
       });
-    for (index r = 0; r < count; ++r) f(i + r, g.kind == Kind::dense ? tiles.row(i, r, 0) : rows + r * stride);
+    for (index r = 0; r < count; ++r)
+      f(i + r, tiles.compute ? rows + r * stride : static_cast<const TC*>(g.C) + (i + r) * g.ld);
   }
 }
 

@@ -101,19 +101,52 @@ void tile_of_points(const Geometry& g, index i, index rows, index j, index len, 
   for (index r = 0; r < rows; ++r) Pair::finish(g, i + r, j, len, out + r * kTile);
 }
 
-// The costs of a block of rows, tile by tile: `load` computes a tile into the buffer (stored costs: does nothing),
-// `row` points at the costs of one of its rows, in the buffer or in C. Stored costs are not copied.
+// The same of a matrix that is stored column-major.
+// Memory traffic: `rows` consecutive entries of each column: whole cache lines where they are kMaxRows.
+template <class T>
+void tile_of_columns(const Geometry& g, index i, index rows, index j, index len, T* out) {
+  constexpr index W = lanes<T>;
+  const T* C = static_cast<const T*>(g.C) + j * g.ld + i;
+  const index square_rows = rows - rows % W, squares = len - len % W;
+  for (index l = 0; l < squares; l += W)
+    for (index r = 0; r < square_rows; r += W) transpose(C + l * g.ld + r, g.ld, out + r * kTile + l, kTile);
+  for (index l = 0; l < len; ++l)
+    for (index r = l < squares ? square_rows : 0; r < rows; ++r) out[r * kTile + l] = C[l * g.ld + r];
+}
+
+// f(j, len) for every tile of columns. All costs have the same tiles, so that sums have the same order.
+template <class F>
+inline void for_tiles(index m, F f) {
+  for (index j = 0; j < m; j += kTile) f(j, m - j < kTile ? m - j : kTile);
+}
+
+// The costs of a block of rows. Row-major costs are read where they are, all others through a tile in the buffer.
 template <class T>
 struct Tiles {
   using Compute = void (*)(const Geometry&, index i, index rows, index j, index len, T* out);
   const Geometry& g;
   T* buffer;
-  Compute compute;
+  Compute compute;  // of a tile; null: costs are read where they are
 
   Tiles(const Geometry& geo, void* work) : g(geo), buffer(static_cast<T*>(work)), compute(choose(geo)) {}
 
+  // f(r, j, len, c) for every row i + r of a block and every tile of columns, with its costs c; a row goes from left to
+  // right. Memory traffic: C is read once, as one stream where it is row-major.
+  template <class F>
+  void each(index i, index rows, F f) const {
+    if (!compute) {
+      for (index r = 0; r < rows; ++r)
+        for_tiles(g.m, [&](index j, index len) { f(r, j, len, static_cast<const T*>(g.C) + (i + r) * g.ld + j); });
+      return;
+    }
+    for_tiles(g.m, [&](index j, index len) {
+      compute(g, i, rows, j, len, buffer);
+      for (index r = 0; r < rows; ++r) f(r, j, len, buffer + r * kTile);
+    });
+  }
+
   static Compute choose(const Geometry& g) {
-    if (g.kind == Kind::dense) return nullptr;
+    if (g.kind == Kind::dense) return g.column_major ? tile_of_columns<T> : nullptr;
     switch (g.cost) {
       case Cost::sqeuclidean:
         if (g.xx) return tile_of_points<T, SquaredProduct, 0>;
@@ -127,18 +160,6 @@ struct Tiles {
       default: return tile_of_points<T, CosineProduct, 0>;
     }
   }
-  void load(index i, index rows, index j, index len) const {
-    if (compute) compute(g, i, rows, j, len, buffer);
-  }
-  const T* row(index i, index r, index j) const {
-    return compute ? buffer + r * kTile : static_cast<const T*>(g.C) + (i + r) * g.ld + j;
-  }
 };
-
-// f(j, len) for every tile of columns. Stored and computed costs have the same tiles, so that sums have the same order.
-template <class F>
-inline void for_tiles(index m, F f) {
-  for (index j = 0; j < m; j += kTile) f(j, m - j < kTile ? m - j : kTile);
-}
 
 }  // namespace ot::cpu::OT_LEVEL_NAMESPACE

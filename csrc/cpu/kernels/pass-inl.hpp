@@ -88,12 +88,12 @@ void pass(const PassArgs& A, index i0, index i1) {
           w[r] *= __builtin_exp(A.phi[k] - before);
         }
       }
-      if (A.cost) A.cost[k] = block.cost_of_row(i, r);
       if (A.kept) {
         A.kept->begin[k] = k == A.kept->first ? A.kept->base : A.kept->end[k - 1];
         keep(block, i, r, w[r], sum[r]);
       }
     }
+    if (A.cost) block.costs(i, rows, A.cost + i);
     if (A.col) block.add_columns(rows, w, A.col);
     if (A.gradient) gradient(block, i, rows, w);
   }

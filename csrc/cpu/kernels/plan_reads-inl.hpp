@@ -56,16 +56,17 @@ void plan_rows(const PassArgs& A, void* out, index ld, const double* scale, inde
 template <class TC>
 void cost_apply(const Geometry& g, const double* w, double* out, void* work, index i0, index i1) {
   const Tiles<TC> tiles(g, work);
-  for (index i = i0; i < i1; ++i) {
-    double sum = 0;
-    for_tiles(g.m, [&](index j, index len) {
-      tiles.load(i, 1, j, len);
-      const TC* __restrict c = tiles.row(i, 0, j);
+  const index height = block_rows(g);
+  for (index i = i0; i < i1; i += height) {
+    const index rows = i1 - i < height ? i1 - i : height;
+    for (index r = 0; r < rows; ++r) out[i + r] = 0;
+    tiles.each(i, rows, [&](index r, index j, index len, const TC* __restrict c) {
       const double* __restrict v = w + j;
+      double sum = out[i + r];
 #pragma omp simd reduction(+ : sum)
       for (index l = 0; l < len; ++l) sum += v[l] != 0 ? (static_cast<double>(c[l]) - g.shift) * v[l] : 0.0;
+      out[i + r] = sum;
     });
-    out[i] = sum;
   }
 }
 
@@ -76,10 +77,8 @@ void cost_rows(const Geometry& g, void* out, index ld, index i0, index i1) {
   const Tiles<TC> tiles(g, buffer);
   for (index i = i0; i < i1; i += kRows) {
     const index rows = i1 - i < kRows ? i1 - i : kRows;
-    for_tiles(g.m, [&](index j, index len) {
-      tiles.load(i, rows, j, len);
-      for (index r = 0; r < rows; ++r)
-        __builtin_memcpy(static_cast<TC*>(out) + (i + r) * ld + j, tiles.row(i, r, j), len * sizeof(TC));
+    tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
+      __builtin_memcpy(static_cast<TC*>(out) + (i + r) * ld + j, c, len * sizeof(TC));
     });
   }
 }

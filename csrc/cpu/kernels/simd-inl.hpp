@@ -106,6 +106,44 @@ inline Vec<float> narrow(Vec<double> low, Vec<double> high) {
   return __builtin_shufflevector(a, b, 0, 1, 2, 3);
 #endif
 }
+// a0 b0 a1 b1 ... of the first or of the second halves of a and b.
+template <index W, class V>
+inline V interleave_low(V a, V b) {
+  if constexpr (W == 2) return __builtin_shufflevector(a, b, 0, 2);
+  else if constexpr (W == 4) return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  else if constexpr (W == 8) return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  else return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+template <index W, class V>
+inline V interleave_high(V a, V b) {
+  if constexpr (W == 2) return __builtin_shufflevector(a, b, 1, 3);
+  else if constexpr (W == 4) return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  else if constexpr (W == 8) return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+  else return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// The transpose of a square of whole registers: to[k * to_stride + l] = from[l * from_stride + k]. Each interleaving
+// rotates the bits of (row, lane) by one; after log2 of the lanes, row and lane have changed places.
+template <class T>
+inline void transpose(const T* from, index from_stride, T* to, index to_stride) {
+  constexpr index W = lanes<T>;
+  Vec<T> v[W], w[W];
+#pragma GCC unroll 16
+  for (index k = 0; k < W; ++k) v[k] = load(from + k * from_stride);
+#pragma GCC unroll 4
+  for (index step = 1; step < W; step *= 2) {
+#pragma GCC unroll 8
+    for (index k = 0; k < W / 2; ++k) {
+      w[2 * k] = interleave_low<W>(v[k], v[k + W / 2]);
+      w[2 * k + 1] = interleave_high<W>(v[k], v[k + W / 2]);
+    }
+#pragma GCC unroll 16
+    for (index k = 0; k < W; ++k) v[k] = w[k];
+  }
+#pragma GCC unroll 16
+  for (index k = 0; k < W; ++k) store(to + k * to_stride, v[k]);
+}
+
 // p += v, float64 in memory.
 inline void add_to(double* p, Vec<double> v) { store(p, load(p) + v); }
 inline void add_to(double* p, Vec<float> v) {
