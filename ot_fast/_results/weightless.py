@@ -36,13 +36,14 @@ def hard(p: Problem, found: Pair, asked: Asked) -> Pair:
     """The same of a sparse plan: the largest potentials that let no entry into it,
     ``f_i = min_j C_ij - g_j``.
     """
-    f, g = found
-    index, columns = p.weightless(0, asked[0]), np.flatnonzero(p.weight(1))
-    f[index] = _transform(p, 0, index, columns, g[columns])
-    rows = np.union1d(index, np.flatnonzero(p.weight(0)))
-    index = p.weightless(1, asked[1])
-    g[index] = _transform(p, 1, index, rows, f[rows])
-    return f, g
+    first, second = p.orient(0, 1)  # the sides of the core's rows and columns
+    u, v = p.orient(*found)
+    index, others = p.weightless(first, asked[first]), np.flatnonzero(p.weight(second))
+    u[index] = _transform(p, first, index, others, v[others])
+    others = np.union1d(index, np.flatnonzero(p.weight(first)))
+    index = p.weightless(second, asked[second])
+    v[index] = _transform(p, second, index, others, u[others])
+    return found
 
 
 def _transform(
