@@ -318,7 +318,7 @@ def test_zero_weights_carry_nothing_and_change_nothing(method, dtype):
     assert r.upper_bound == pytest.approx(kept.upper_bound, rel=100 * rtol)  # on what is missing
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 2, 7])
 def test_weights_of_all_magnitudes(seed):
     rng = np.random.default_rng(seed)
     a, b = rng.dirichlet(np.full(130, 0.01)), rng.dirichlet(np.full(270, 0.01))
