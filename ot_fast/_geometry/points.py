@@ -209,8 +209,10 @@ class PointCloud(BaseGeometry):
 
     @cached_property
     def scale(self) -> float:  # type: ignore[override]
-        """From costs of 128 pairs."""
-        x, y = (v.sampled(part) for v, part in zip(self.points, SAMPLE, strict=True))
+        """From costs of 128 pairs, the same of a problem and of its transpose."""
+        n, m = self.shape
+        larger = self.points if n >= m else self.points[::-1]
+        x, y = (v.sampled(part) for v, part in zip(larger, SAMPLE, strict=True))
         if self.point_exponent:
             x, y = np.ldexp(x, -self.point_exponent), np.ldexp(y, -self.point_exponent)
         return scale_of(self.ground_cost.value(x, y), 0.0, self.range, MEDIANS)
