@@ -38,6 +38,7 @@ Pair = tuple[Vector, Vector]
 LARGEST_REG = 1e300  # of the core: beyond it costs are constant to the last digit
 LARGEST_FLOAT = float(np.finfo(np.float64).max)
 LEAST_REG = 1e-300
+FAR = 8.0  # scales of the costs: a column whose least cost is larger is far
 SAME_SUM = 1e-12  # relative difference of two sums that is rounding
 
 
@@ -261,6 +262,17 @@ class Problem:
             None if f is None else np.ldexp(f, k) - self.shift,
             None if g is None else np.ldexp(g, k),
         )
+
+    def far_columns(self) -> Vector:
+        """The core's g of a cold start: 0, but the least cost of a column far from all rows,
+        which would climb there step by step. Rows are eliminated, and may be as far as they like.
+        """
+        g, least = np.zeros(len(self.b)), FAR * self.geometry.scale
+        if self.geometry.range > least:
+            low = self.column_min(np.zeros(len(self.a)))
+            far = np.isfinite(low) & (low > least)
+            g[far] = low[far]
+        return g
 
     def entropic_history(self, columns: dict[str, Vector]) -> History:
         """The history of a solve with reg KL(P | a (x) b)."""

@@ -169,7 +169,7 @@ def _solve(p: Problem, method: Method, options: Options) -> tuple[Plan, Solve]:
 
 def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
     """phi (NaN where unknown), psi, and the reg of the start (0: there is none)."""
-    phi, psi, reg = np.full(len(p.a), np.nan), np.zeros(len(p.b)), p.core_reg
+    phi, reg = np.full(len(p.a), np.nan), p.core_reg
     f, g = p.initial(init)
     if isinstance(init, OTResult):
         reg = max(reg, min(p.core_cost(init.reg), LARGEST_REG))
@@ -177,7 +177,7 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, float]:
         return phi if f is None else p.phi(f), p.psi(g), reg
     if f is not None:
         return phi, p.column_softmin(f), reg
-    return phi, psi, 0.0
+    return phi, p.psi(p.far_columns()), 0.0
 
 
 # ---- the solvers: potentials are start and result ----------------------------------------------

@@ -292,7 +292,8 @@ def _start(p: Problem, init: Any) -> tuple[Vector, Vector, bool]:
         return _finite(p.c_transform(g)[0]) if f is None else f, g, True
     if f is not None:
         return f, _finite(p.column_min(f)), True
-    return np.zeros(len(p.a)), np.zeros(len(p.b)), False
+    g = p.far_columns()
+    return _finite(p.c_transform(g)[0]) if g.any() else np.zeros(len(p.a)), g, bool(g.any())
 
 
 def _finite(v: Vector) -> Vector:

@@ -240,6 +240,21 @@ def test_few_rows_against_many_columns(n, reg, method):
         assert r.gap < 2 * reg
 
 
+@pytest.mark.parametrize("shape", [(20, 25), (25, 20)])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("reg", [1.0, 1e-3])
+def test_a_row_or_a_column_far_from_all_others(shape, axis, reg):
+    x, y = clouds(*shape, 2)
+    C = pairwise(x, y, "sqeuclidean")
+    C[(3,) if axis == 0 else (slice(None), 3)] += 1e6
+    r = otf.sinkhorn(None, None, C, reg, tol=1e-6)
+    assert r.converged
+    assert r.n_iter < 150
+    r = otf.quadratic(None, None, C, reg * C.size)
+    assert r.converged
+    assert abs(r.gap) < 1e-6 * r.value
+
+
 @pytest.mark.parametrize("max_nz", [None, 2])
 def test_sparse_plans_of_few_rows(max_nz):
     C = np.random.default_rng(1).random((3, 4000))

@@ -50,7 +50,7 @@ class Sinkhorn {
       given = false;
     }
     const double reg = std::max(given ? o_.start : p_.range * entropic::kFirstReg, p_.reg);
-    if (given && o_.start > p_.reg) rescale_both(at, p_.reg / reg);
+    if (!given || o_.start > p_.reg) rescale_both(at, p_.reg / reg);
     return reg;
   }
 
