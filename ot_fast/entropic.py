@@ -192,6 +192,7 @@ def _solve_column(p: Problem, options: Options, phi: Vector, psi: Vector) -> tup
     tol = options.tolerance(p)
     if not Plan(p, phi, psi).error <= tol:  # reg is too small for the plan to have digits
         f = p.c_transform(psi)[0]
+        f = np.where(np.isfinite(f), f, 0.0)  # a row without weight may have no pair
         q = p.at(max(np.abs(f).max(), p.core_reg))
         phi[:] = f / q.core_reg
         p = q
