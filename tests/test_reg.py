@@ -244,3 +244,21 @@ def test_sparse_plans_become_vertices(kind, reg):
     P = r.sparse_plan.toarray()
     assert (np.minimum.outer(a, b) * (1 + 1e-6) >= P).all()
     assert r.converged == (max(abs(P.sum(1) - a).sum(), abs(P.sum(0) - b).sum()) <= r.tol)
+
+
+@pytest.mark.parametrize("method", ["newton", "log"])
+def test_costs_that_overflow_float32_over_reg(method):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 40, 3))
+    x[7] *= 1e6
+    r = otf.sinkhorn(
+        None, None, otf.PointCloud(x, y, "power", p=10), 1.0, method=method, on_fail="ignore"
+    )
+    assert r.status is otf.Status.UNRESOLVED
+    assert r.reg > 1
+    assert np.isfinite(r.plan).all()
+    assert np.isfinite([*r.f, *r.g, r.value, r.lower_bound, r.upper_bound]).all()
+    gap = otf.monge_gap(x, y, reg=1.0, cost="power", p=10, on_fail="ignore")
+    assert gap.status is otf.Status.UNRESOLVED
+    assert np.isfinite(gap.value)
+    assert np.isfinite(gap.gradient).all()

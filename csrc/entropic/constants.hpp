@@ -20,6 +20,7 @@ inline constexpr double kSinkhornSingle = 1e-5, kNewtonSingle = 1e-4;
 // rounding leaves errors of 1e-7 to 1e-6 in the marginals, and from 1e12 on Newton's method may end at 0.1.
 // Of a single line: rounding changes its entries by 1 %.
 inline constexpr double kLargestMean = 1e11, kLargestScaled = 1e14;
+inline constexpr double kOverflowRise = 0x1p32;  // of reg, where costs over it leave the range of float32
 inline constexpr double kSinglePart = 0.9;  // of tol: the goal of float32 steps, so that the float64 pass confirms it
 
 // ---- Guarded fixed-point iteration (fixed_point.hpp). The window of Anderson acceleration is in anderson.hpp.

@@ -66,7 +66,7 @@ class Newton {
     sinkhorn_.clock().reserve = 1;
     scale_reg(at);
     finish(at, out);
-    if (sinkhorn_.must_repeat(at, out)) finish(at, out);
+    while (sinkhorn_.must_repeat(at, out)) finish(at, out);
     sinkhorn_.end(out);
     return out;
   }

@@ -2,6 +2,7 @@
 // that float64 resolves.
 #pragma once
 #include <algorithm>
+#include <cmath>
 
 #include "entropic/fixed_point.hpp"
 #include "entropic/resolution.hpp"
@@ -36,7 +37,7 @@ class Sinkhorn {
     }
     if (reg != p_.reg) rescale_both(at, reg / p_.reg);
     finish(at, out);
-    if (must_repeat(at, out)) finish(at, out);
+    while (must_repeat(at, out)) finish(at, out);
     end(out);
     return out;
   }
@@ -45,8 +46,7 @@ class Sinkhorn {
   double first_reg(Potentials at) {
     bool given = o_.start > 0;
     if (given && !resolves(be_, p_, at, 1)) {  // a plan of theirs has no digits
-      fill(be_, p_.geo.n, NAN, at.rows);
-      fill(be_, p_.geo.m, 0, at.columns);
+      forget(at);
       given = false;
     }
     const double reg = std::max(given ? o_.start : p_.range * entropic::kFirstReg, p_.reg);
@@ -69,9 +69,19 @@ class Sinkhorn {
   bool must_repeat(Potentials at, const EntropicOutcome& out) {
     const double reg = p_.reg;
     if (out.status == Status::converged || clock_.exhausted()) return false;
+    if (!std::isfinite(out.error)) {  // costs over reg overflow
+      forget(at);
+      p_.reg = std::min(reg * entropic::kOverflowRise, kMostScaled);
+      return p_.reg > reg;
+    }
     resolve(at, reg);
     if (p_.reg > reg) rescale_both(at, reg / p_.reg);
     return p_.reg > reg;
+  }
+
+  void forget(Potentials at) {
+    fill(be_, p_.geo.n, NAN, at.rows);
+    fill(be_, p_.geo.m, 0, at.columns);
   }
 
   void end(EntropicOutcome& out) {
