@@ -170,7 +170,7 @@ class Newton {
     return sinkhorn_.transform().evaluate(stage.reg, psi, at.rows, stage.precision, kept);
   }
 
-  // Where exponents overflow, the error is infinite and the entries are none of a plan.
+  // Whether a Newton system can be made: not where exponents overflow, and column sums and the error with them.
   static bool usable(const Kept& kept, const Value& v) { return !kept.overflow && std::isfinite(v.error); }
 
   // Newton steps at one reg.

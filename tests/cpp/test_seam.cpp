@@ -204,6 +204,42 @@ TEST_CASE_TEMPLATE("entries kept", Type, OT_TESTED) {
   });
 }
 
+TEST_CASE_TEMPLATE("no entry is kept of rows whose exponents overflow", Type, OT_TESTED) {
+  // Terms of 1e35 cancel, up to their rounding: exponents of 1e19 of either sign, for which exp has no digits.
+  const index n = 64;
+  typename Type::Tested be(2);
+  for (const index m : {1, 9, 17, 481}) {
+    Values<typename Type::Real> C;
+    for (index k = 0; k < n * m; ++k) C.push_back(static_cast<typename Type::Real>(1e32 + 1e30 * (k / m)));
+    Geometry geo;
+    geo.dtype = sizeof(typename Type::Real) == 4 ? DType::f32 : DType::f64;
+    geo.C = C.data();
+    geo.n = n;
+    geo.m = geo.ld = m;
+    const Vector h(size(m), 1e35), a(size(n), 1.0 / static_cast<double>(n));
+    for (const Precision precision : {Precision::f32, Precision::f64}) {
+      CAPTURE(m);
+      CAPTURE(static_cast<int>(precision));
+      Vector phi(size(n), kNaN);
+      Pass pass;
+      pass.reg = 1e-3;
+      pass.h = h.data();
+      pass.phi = phi.data();
+      pass.a = a.data();
+      pass.update = true;
+      pass.precision = precision;
+      Kept kept{.threshold = 1e-12, .limit = m};
+      be.pass(geo, pass, kept);
+      REQUIRE_FALSE(kept.overflow);
+      index wrong = 0;
+      for (index i = 0; i < n; ++i)
+        for (index k = kept.begin[i]; k < kept.end[i]; ++k)
+          wrong += !(kept.idx[k] < m && kept.val[k] > 0 && std::isfinite(kept.val[k]));
+      CHECK(wrong == 0);
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("candidates", Type, OT_TESTED) {
   everywhere<Type>([](auto& be, auto& ref, const auto& p) {
     Vector f(size(p.n)), g(size(p.m));

@@ -8,7 +8,7 @@ namespace ot::cpu::OT_LEVEL_NAMESPACE {
 // k, rounds t/ln2 to k; exp(r) is a polynomial. k ln2 is rounded once: a relative error of eps |t|, as large as that
 // which the rounding of t itself causes. Below the floor the result is exactly 0: at -680, exp(t) = 1e-295, and the
 // product with a weight of 1e-12 is still a normal number (a product that is denormal takes about a hundred cycles).
-// Above the cap the result is large or infinite.
+// Above the cap the result is large or infinite; with AVX-512, and far above, of either sign.
 inline constexpr double kFloor64 = -680.0, kCap64 = 709.0;
 inline constexpr float kFloor32 = -75.0f, kCap32 = 88.0f;
 

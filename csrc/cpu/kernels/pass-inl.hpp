@@ -26,7 +26,10 @@ inline void keep(const Block<TC, TE>& block, index i, index r, double scale, dou
   const PassArgs& A = block.A;
   KeptRegion& k = *A.kept;
   const TE* v = block.row(r);
-  const TE cut = static_cast<TE>(A.update ? k.threshold * sum : scale > 0 ? k.threshold / scale : __builtin_inf());
+  // The cut is never negative, or the zeros that fill up a row would be kept; the sum is where exponents overflow.
+  const double least =
+      A.update ? (sum > 0 ? k.threshold * sum : __builtin_inf()) : (scale > 0 ? k.threshold / scale : __builtin_inf());
+  const TE cut = static_cast<TE>(least);
   index at = k.begin[i + r] - k.base;
   constexpr index W = lanes<TE>, G = 4;
   const index m = A.geo.m;
