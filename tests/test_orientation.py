@@ -135,6 +135,17 @@ def test_matrices_in_any_order(method, dtype, shape):
         check_transposed(r, otf.sinkhorn(b, a, D, 0.05, method=method))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("step", [2, -1])
+def test_parts_of_a_matrix_with_one_row_or_column(order, step):
+    C = np.asarray(np.random.default_rng(7).random((6, 8)), order=order)[::step, ::step]
+    for part in (C[:1, :1], C[:1], C[:, :1]):
+        n, m = part.shape
+        r = otf.sinkhorn(None, None, part, 0.1)
+        np.testing.assert_allclose(r.plan, np.full((n, m), 1 / (n * m)), rtol=1e-12)
+        assert r.value_linear == pytest.approx(part.mean(), rel=1e-12)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @every_dtype
 @pytest.mark.parametrize("cost", COSTS)

@@ -178,7 +178,7 @@ def _host_matrix(C: Any) -> tuple[NDArray[Any], bool]:
     column_major = array.strides[1] != item and array.strides[0] == item
     if not column_major and array.strides[1] != item:
         _validate.check_memory(array.nbytes, "a contiguous copy of C", "pass C contiguous")
-        array = np.ascontiguousarray(array)
+        array = array.copy()  # NumPy calls one entry contiguous whatever its strides
     return array, column_major
 
 
