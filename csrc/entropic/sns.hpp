@@ -194,7 +194,9 @@ class Sns {
       copy(be_, n, trial, phi);
       copy(be_, m, trial + n, psi);
       fruitless_ = v.error < entropic::kProgress * before.error ? 0 : fruitless_ + 1;
-      stalled_ = fruitless_ > entropic::kSnsPatience;
+      since_best_ = v.error < entropic::kProgress * best_ ? 0 : since_best_ + 1;
+      best_ = std::min(best_, v.error);
+      stalled_ = fruitless_ > entropic::kSnsPatience || since_best_ > entropic::kSnsPatienceOnBest;
       return v;
     }
     stalled_ = true;
@@ -209,7 +211,8 @@ class Sns {
   SoftTransform<B> transform_;
   SnsSystem<B> system_;
   Buffer<double> row_, trial_;
-  index fruitless_ = 0;
+  index fruitless_ = 0, since_best_ = 0;  // steps in a row without progress on the last error, and on the best
+  double best_ = INFINITY;
   bool stalled_ = false;
 };
 
