@@ -58,6 +58,10 @@ class SlicedWasserstein:
     def __getstate__(self) -> dict[str, Any]:
         return lasting(self) | {"_clouds": replace(self._clouds, place=HOST)}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        lock((self.projections, self.values))  # NumPy's pickles and copies are writable
+
     @property
     def _place(self) -> Place:
         return self._clouds.place
@@ -241,10 +245,7 @@ class Clouds:
             )
         weights = weights_of(a, b, len(u), len(v), (), place)
         dtype = np.promote_types(u.dtype, v.dtype)
-        both = (
-            u.astype(dtype),
-            v.astype(dtype),
-        )  # copies: later changes of the caller's do not matter
+        both = u.astype(dtype), v.astype(dtype)  # copies, which later changes do not reach
         return cls(*both, weights, power, place, (u.dtype, v.dtype), options.thread_count)
 
     def directions(self, count: Any, given: Any, seed: Any) -> Vector:

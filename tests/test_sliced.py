@@ -109,12 +109,12 @@ def test_float32_points():
 
 def test_results_are_read_only_and_can_be_copied():
     r = otf.sliced_wasserstein(X, Y, seed=0)
-    for again in (pickle.loads(pickle.dumps(r)), copy.deepcopy(r)):
+    for again in (r, pickle.loads(pickle.dumps(r)), copy.deepcopy(r)):
         assert again.value == r.value
         np.testing.assert_array_equal(again.gradient_y, r.gradient_y)
-    for array in (r.values, r.projections, r.gradient_x, r.gradient_b):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 1
+        for array in (again.values, again.projections, again.gradient_x, again.gradient_b):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
     x = X.copy()
     r = otf.sliced_wasserstein(x, Y, seed=0)
     x[:] = 0
