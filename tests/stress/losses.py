@@ -84,7 +84,10 @@ def _check_marginals(
     rounding = 8 * (noise.cost + noise.eps * (abs(f).max() + abs(g).max())) / r.reg
     if rounding > 0.1:  # potentials and costs do not resolve the plan
         return
-    error = max(abs(P.sum(k) - w).sum() for k, w in zip((1, 0), want, strict=True)) / a.sum()
+    error = max(
+        abs(P.sum(k) - w).sum() / mass
+        for k, w, mass in zip((1, 0), want, (a.sum(), b.sum()), strict=True)
+    )
     record.check(
         error <= 1.01 * r.tol + rounding,
         "silent",
