@@ -5,10 +5,11 @@ from ._backends import info
 from ._errors import ConvergenceError, ConvergenceWarning, InfeasibleError, Status
 from ._geometry import DenseCost, PointCloud
 from ._options import SNS, Scaling
-from ._results import OTResult, SparseResult
+from ._results import ExactResult, OTResult, SparseResult
 from ._warm import WarmStart
 from .divergence import SinkhornDivergence, sinkhorn_divergence
 from .entropic import entropic_map, sinkhorn, sinkhorn_path
+from .exact import emd
 from .linear_assignment import assignment
 from .monge import MongeGap, monge_gap
 from .one_dimension import emd_1d, wasserstein_1d
@@ -22,6 +23,7 @@ __all__ = [
     "ConvergenceError",
     "ConvergenceWarning",
     "DenseCost",
+    "ExactResult",
     "InfeasibleError",
     "MongeGap",
     "OTResult",
@@ -34,6 +36,7 @@ __all__ = [
     "WarmStart",
     "__version__",
     "assignment",
+    "emd",
     "emd_1d",
     "entropic_map",
     "info",

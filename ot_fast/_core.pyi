@@ -110,6 +110,40 @@ class CardinalityOptions:
     ) -> None: ...
 
 @final
+class ExactOptions:
+    """``rows`` and ``columns`` are the pairs of a basis to start from."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        warm: bool,
+        rows: NDArray[np.int32],
+        columns: NDArray[np.int32],
+    ) -> None: ...
+
+@final
+class ExactSolution(Outcome):
+    @property
+    def value(self) -> float: ...
+    @property
+    def least(self) -> float: ...
+    @property
+    def proved(self) -> bool: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def arcs(self) -> int: ...
+    @property
+    def plan(self) -> tuple[NDArray[np.int32], NDArray[np.int32], Vector]:
+        """Rows, columns and mass of the basis."""
+    @property
+    def cut(self) -> tuple[NDArray[np.int32], NDArray[np.int32], float]:
+        """Rows that cannot send all of their mass, the columns of their allowed pairs, and the
+        mass that the rows have beyond that of the columns; empty where there is a plan.
+        """
+
+@final
 class Plan:
     def __init__(
         self, geometry: Geometry, a: Vector, reg: float, phi: Vector, h: Vector
@@ -175,6 +209,16 @@ def complete_plan(
 def assign(
     geometry: Geometry,
 ) -> tuple[NDArray[np.int64], Vector, Vector, float, NDArray[np.int64]]: ...
+def exact(
+    problem: Problem,
+    options: ExactOptions,
+    rows: Vector,
+    columns: Vector,
+    callback: Callback | None,
+    threads: int,
+) -> ExactSolution:
+    """``rows`` and ``columns`` are start (where warm) and result: f and g of costs not shifted."""
+
 def distances_1d(
     x: Floats,
     y: Floats,

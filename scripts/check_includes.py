@@ -15,6 +15,7 @@ from pathlib import Path
 FAMILIES: dict[str, set[str]] = {
     "assignment": set(),
     "entropic": set(),
+    "exact": {"entropic"},
     "flow": set(),
     "one_dimension": set(),
     "sparse": {"entropic"},

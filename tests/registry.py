@@ -139,6 +139,15 @@ SOLVERS["entropic_map"] = Solver(
     kinds=POINTS,
     warm=False,
 )
+SOLVERS["emd"] = Solver(
+    "emd",
+    lambda p, **o: otf.emd(p.a, p.b, p.C, **o),
+    "test_exact.py",
+    ("plan", "value", "lower_bound", "upper_bound"),
+    ("f", "g", "a", "b", "sparse_plan", "min_reduced_cost", "rounds", "arcs", *VALUES),
+    tight={"float64": 0.0, "float32": 0.0},
+    close={"float64": 1e-11, "float32": 1e-4},
+)
 SOLVERS["quadratic"] = Solver(
     "quadratic",
     lambda p, **o: otf.quadratic(p.a, p.b, p.C, p.scale, **o),

@@ -27,6 +27,7 @@ SOLVERS = {
     "sinkhorn": lambda **o: otf.sinkhorn(None, None, C, 0.01, **o),
     "sinkhorn_path": lambda **o: otf.sinkhorn_path(None, None, C, [0.01], **o),
     "quadratic": lambda **o: otf.quadratic(None, None, C, 0.01, **o),
+    "emd": lambda **o: otf.emd(None, None, C, **o),
     "sparsity_constrained": lambda **o: otf.sparsity_constrained(None, None, C, 0.01, 2, **o),
     "sinkhorn_divergence": lambda **o: otf.sinkhorn_divergence(X, Y, reg=0.01, **o),
     "monge_gap": lambda **o: otf.monge_gap(X, Y, reg=0.01, **o),

@@ -1,5 +1,6 @@
 #include "bindings/bind_assignment.hpp"
 #include "bindings/bind_entropic.hpp"
+#include "bindings/bind_exact.hpp"
 #include "bindings/bind_flow.hpp"
 #include "bindings/bind_geometry.hpp"
 #include "bindings/bind_one_dimension.hpp"
@@ -92,6 +93,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   bindings::bind_pairs<bindings::Cpu>(module);
   bindings::bind_completion(module);
   bindings::bind_assignment(module);
+  bindings::bind_exact<bindings::Cpu>(module);
   bindings::bind_one_dimension(module);
   module.def("bounds", bindings::bounds, py::arg("points"));
   module.def("isa", [] { return std::string(cpu::kernels().name); });

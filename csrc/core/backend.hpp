@@ -71,6 +71,30 @@ struct Candidates {
   bool overflow = false;  // more entries than the limit: none is stored, and nnz counts them
 };
 
+// The k pairs of least reduced cost r_ij = C_ij - shift - f_i - g_j in every row, or in every column, among those with
+// r_ij < below - rounding (|C_ij - shift| + |f_i| + |g_j|). Vectors are the host's; -inf in f or g leaves a row or a
+// column out.
+struct NearestQuery {
+  const double* f = nullptr;  // (n)
+  const double* g = nullptr;  // (m)
+  index k = 1;
+  double below = 0, rounding = 0;
+};
+
+// The pairs of line l (a row or a column) are [l k, (l + 1) k), by rising r; missing ones have the index -1.
+struct NearestPairs {
+  index k = 0;
+  Buffer<std::int32_t> idx;
+  Buffer<double> cost;   // C_ij - shift
+  Buffer<double> least;  // (lines) the least r of all pairs; infinite where there is none
+  void reserve(index lines, index most) {
+    k = most;
+    idx.reserve(lines * k);
+    cost.reserve(lines * k);
+    least.reserve(lines);
+  }
+};
+
 // Points as the kernels of a backend read them: the memory behind x, yt, xx, yy of a geometry.
 struct PackedPoints {
   Buffer<char> x, y, xx, yy;
@@ -134,6 +158,15 @@ concept Pricing =
     requires(B be, const Geometry& geo, const double* f, const double* g, double margin, index limit, Candidates& to) {
       { be.candidates(geo, f, g, margin, limit, to) };
     };
+
+// To the host. The first two are one pass over C each.
+template <class B>
+concept NearestLines = requires(B be, const Geometry& geo, const NearestQuery& query, NearestPairs& to,
+                                const std::int32_t* idx, index count, double* out) {
+  { be.nearest_in_rows(geo, query, to) };
+  { be.nearest_in_columns(geo, query, to) };
+  { be.pair_costs(geo, idx, idx, count, out) };  // out_k = C_ij - shift of the pair (i, j) = (rows_k, columns_k)
+};
 
 // Passes that read costs and plans, for results and losses. No solver needs them.
 template <class B>

@@ -263,6 +263,30 @@ class Backend {
     kept_.copy(to);
   }
 
+  // ---------------------------------------------------------------- NearestLines
+
+  void nearest_in_rows(const Geometry& geo, const NearestQuery& query, NearestPairs& to) {
+    to.reserve(geo.n, query.k);
+    const auto run = kernels_.nearest_in_rows[f64(geo.dtype)];
+    workers_.for_rows(geo,
+                      [&](index, index i0, index i1, void* work) { run(arguments(geo, query, to, work), i0, i1); });
+  }
+  // A task is a tile of columns, all rows of it.
+  void nearest_in_columns(const Geometry& geo, const NearestQuery& query, NearestPairs& to) {
+    to.reserve(geo.m, query.k);
+    const auto run = kernels_.nearest_in_columns[f64(geo.dtype)];
+    workers_.for_tasks((geo.m + kTile - 1) / kTile, [&](index tile) {
+      Buffer<char> work(block_rows(geo) * kTile * 8);
+      run(arguments(geo, query, to, work.data()), tile * kTile, std::min(geo.m, (tile + 1) * kTile));
+    });
+    workers_.poll();
+  }
+  void pair_costs(const Geometry& geo, const std::int32_t* rows, const std::int32_t* columns, index count,
+                  double* out) {
+    Buffer<char> work(block_rows(geo) * kTile * 8);
+    kernels_.pair_costs[f64(geo.dtype)](geo, rows, columns, out, work.data(), 0, count);
+  }
+
   // ---------------------------------------------------------------- PlanReads
 
   // Copies points into the layout of the kernels, and fills in x, yt, xx, yy of the geometry.
@@ -392,6 +416,19 @@ class Backend {
             .cost = p.cost,
             .damp = p.damp,
             .gradient = p.gradient,
+            .work = work};
+  }
+
+  static NearestArgs arguments(const Geometry& geo, const NearestQuery& query, NearestPairs& to, void* work) {
+    return {.geo = geo,
+            .f = query.f,
+            .g = query.g,
+            .k = query.k,
+            .below = query.below,
+            .rounding = query.rounding,
+            .idx = to.idx.data(),
+            .cost = to.cost.data(),
+            .least = to.least.data(),
             .work = work};
   }
 

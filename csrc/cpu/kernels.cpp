@@ -6,6 +6,7 @@
 #include "cpu/kernels/kept_products-inl.hpp"
 #include "cpu/kernels/lines-inl.hpp"
 #include "cpu/kernels/machine_limits-inl.hpp"
+#include "cpu/kernels/nearest-inl.hpp"
 #include "cpu/kernels/pass-inl.hpp"
 #include "cpu/kernels/plan_reads-inl.hpp"
 #include "cpu/kernels/row_scans-inl.hpp"
@@ -35,6 +36,9 @@ constinit const Kernels OT_CONCAT(kernels_, OT_LEVEL) = {
     .row_minima = {level::row_minima<float>, level::row_minima<double>},
     .relax_row = {level::relax_row<float>, level::relax_row<double>},
     .column_minima = {level::column_minima<float>, level::column_minima<double>},
+    .nearest_in_rows = {level::nearest_in_rows<float>, level::nearest_in_rows<double>},
+    .nearest_in_columns = {level::nearest_in_columns<float>, level::nearest_in_columns<double>},
+    .pair_costs = {level::pair_costs<float>, level::pair_costs<double>},
     .kept_product = {level::kept_product<false>, level::kept_product<true>},
     .lines = level::lines,
     .line_entries = level::line_entries,

@@ -97,6 +97,20 @@ struct CandidateArgs {
   void* work = nullptr;  // work_bytes
 };
 
+// The k pairs of least r_ij = C_ij - shift - g_j - f_i of line l, by rising r, to [l k, (l + 1) k) of idx and cost; see
+// NearestQuery.
+struct NearestArgs {
+  Geometry geo;
+  const double* f = nullptr;  // (n)
+  const double* g = nullptr;  // (m)
+  index k = 1;
+  double below = 0, rounding = 0;
+  std::int32_t* idx = nullptr;
+  double* cost = nullptr;
+  double* least = nullptr;  // (lines)
+  void* work = nullptr;     // work_bytes; for columns a tile of costs
+};
+
 // Kernels for rows [i0, i1) and, of vectors, for elements [j0, j1). [2]: float32, float64; where there are two such
 // indices, the first is the type of C or of K, the second that of exponentials or products.
 struct Kernels {
@@ -113,6 +127,10 @@ struct Kernels {
   void (*row_minima[2])(const void* row, const double* v, index m, TwoLeast& out);
   void (*relax_row[2])(const void* row, index m, const RowStep&, Nearest& out);
   void (*column_minima[2])(const void* row, index m, index i, double* least, index* at);
+  void (*nearest_in_rows[2])(const NearestArgs&, index i0, index i1);
+  void (*nearest_in_columns[2])(const NearestArgs&, index j0, index j1);  // at most kTile columns
+  void (*pair_costs[2])(const Geometry&, const std::int32_t* rows, const std::int32_t* columns, double* out, void* work,
+                        index k0, index k1);  // work: a tile of costs
   void (*kept_product[2])(const SparseRows&, const double* x, double* out, index i0, index i1);  // [squared]
   void (*lines)(const LineView&, double* sums, index j0, index j1);
   void (*line_entries)(const LineView&, index j0, index j1);

@@ -95,6 +95,21 @@ class Newton {
     if (last.dense) fall_back(at, out);
   }
 
+  // The same loosely, for the start of other families: float32 throughout, no fall back on Sinkhorn.
+  EntropicOutcome approach(Potentials at) {
+    EntropicOutcome out;
+    scale_reg(at);
+    Clock& clock = sinkhorn_.clock();
+    const NewtonStage stage{.reg = p_.reg,
+                            .tol = limits_.tol,
+                            .max_steps = entropic::kLooseSteps,
+                            .precision = Precision::f32,
+                            .limit = entries_a_row(entropic::kKeptPart)};
+    if (clock.can_pass()) conclude(out, run(at, stage).value, p_.reg, limits_, clock);
+    out.n_iter = clock.n_iter;
+    return out;
+  }
+
   // Below, public for nvcc: see SoftTransform.
 
   // The potentials at the next reg by linear extrapolation of phi and psi in 1/reg; proportional to 1/reg where only

@@ -20,6 +20,12 @@ EntropicOutcome EntropicSolvers<B>::newton(B& be, const Problem& p, const Sinkho
 }
 
 template <class B>
+EntropicOutcome EntropicSolvers<B>::approach(B& be, const Problem& p, const SinkhornOptions& o, const Monitor& monitor,
+                                             Potentials at) {
+  return Newton<B>(be, p, o, monitor).approach(at);
+}
+
+template <class B>
 EntropicOutcome EntropicSolvers<B>::sns(B& be, const Problem& p, const SnsOptions& o, const Monitor& monitor,
                                         Potentials at) {
   return Sns<B>(be, p, o, monitor).solve(at);

@@ -21,7 +21,7 @@ from .sparse import draw_counts, draw_entries
 from .style import MUTED, STYLE
 
 if TYPE_CHECKING:
-    from .._results import OTResult, SparseResult
+    from .._results import ExactResult, OTResult, SparseResult
 
 __all__ = ["MUTED", "STYLE", "draw_convergence", "plot_result", "plot_sparse"]
 
@@ -38,7 +38,7 @@ def plot_result(result: OTResult) -> Figure:
     return _figure(result, _MASS, draw_heat, draw_convergence)
 
 
-def plot_sparse(result: SparseResult) -> Figure:
+def plot_sparse(result: SparseResult | ExactResult) -> Figure:
     """Draw the entries of a sparse plan, and how many every row or column has."""
     return _figure(result, 1.0, draw_entries, draw_counts)
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from .style import ACCENT, SOURCE, matrix_axes, note, plural, scientific, whole_ticks
 
 if TYPE_CHECKING:
-    from .._results import SparseResult
+    from .._results import ExactResult, SparseResult
 
 
-def draw_entries(axes: Axes, result: SparseResult) -> None:
+def draw_entries(axes: Axes, result: SparseResult | ExactResult) -> None:
     """Draw a disc for every entry, its area in proportion to the mass."""
     n, m = (int(s) for s in result.geometry.shape)
     plan = result.sparse_plan.tocoo()
@@ -32,7 +32,7 @@ def draw_entries(axes: Axes, result: SparseResult) -> None:
     note(axes, plural(plan.nnz, "entry", "entries"))
 
 
-def draw_counts(axes: Axes, result: SparseResult) -> None:
+def draw_counts(axes: Axes, result: SparseResult | ExactResult) -> None:
     """Draw how many rows, or columns, have how many entries, and the bound where there is one."""
     plan = result.sparse_plan.tocoo()
     one, many, lines = (
