@@ -54,10 +54,10 @@ inline constexpr double kWeakStep = 0.07;
 // within bounds. With more entries Sinkhorn is cheaper: m / 8 takes n = 4000 from 0.55 to 0.90 s and n = 8000 from 1.9
 // to 5.6 s. The upper bound keeps memory O(n).
 inline constexpr index kKeptPartOnTheWay = 32, kKeptPart = 16, kFewestKept = 32, kMostKept = 1024;
-// Entries in all that may be kept of any plan. Weak links between blocks are below the threshold where more must go: of
-// clusters in 64 dimensions, n = 152, reg 2e-5, 537 passes became 43; of 150 drawn problems of 400 to 10^5 costs,
-// 11100 became 6400.
-inline constexpr index kSmallPlan = 1 << 16;
+// Entries in all that may be kept of any plan, and those where steps gain too little. Weak links between blocks are
+// below the threshold where more must go: of clusters in 64 dimensions, n = 152, reg 2e-5, 537 passes became 43. At
+// n = 500, 2^16 entries from the start take 1.1 to 1.9 times as long.
+inline constexpr index kSmallPlan = 1 << 14, kWiderPlan = 1 << 16;
 inline constexpr index kWholePlan = 1 << 24;  // entries in all, where neither Newton nor Sinkhorn converged: 200 MB
 // Sinkhorn takes over after kSlowSteps steps in a row that leave more than kSlowStep of the error, with no room for
 // more entries.

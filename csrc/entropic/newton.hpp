@@ -151,6 +151,8 @@ class Newton {
     const index least = std::max(entropic::kFewestKept, std::min(p_.geo.m, entropic::kSmallPlan / p_.geo.n));
     return std::clamp(p_.geo.m / part, least, std::max(least, entropic::kMostKept));
   }
+  // Entries a row where steps gain too little.
+  index widest() const { return std::min(p_.geo.m, entropic::kWiderPlan / p_.geo.n); }
 
   // reg falls by kNewtonFall from that of a smooth problem to the problem's own; each stage is solved loosely.
   void scale_reg(Potentials at) {
@@ -215,7 +217,16 @@ class Newton {
       const bool room = policy_.can_fall() && 3 * kept.nnz < 2 * kept.limit * p_.geo.n;
       if (weak && room) policy_.lower();
       slow = weak && !room && v.error > entropic::kSlowStep * before.error ? slow + 1 : 0;
-      sparse = usable(kept, v) && !(slow == entropic::kSlowSteps && stage.may_fall_back);
+      sparse = usable(kept, v);
+      if (slow == entropic::kSlowSteps && stage.may_fall_back) {
+        if (kept.limit < widest()) {
+          kept.limit = widest();
+          policy_.lower();
+          slow = 0;
+        } else {
+          sparse = false;
+        }
+      }
       stagnation.record(before.error, v.error);
     }
     return {.value = v};
