@@ -29,7 +29,7 @@ FLOW_ROUNDING = 1e-14  # of the mass that the simplex moves
 FEW = 100_000  # pairs: that many are listed in any case
 TRIES = 6  # times that a margin is divided by 4 where too many pairs lie below it
 MOST = 1 << 22  # pairs listed before a plan is said not to exist, for entries of far pairs
-A_LINE = 16  # pairs listed a row and column, on average, where they are more
+PAIRS_A_LINE = 16  # listed a row and column, on average, where that is more than FEW
 
 
 @dataclass
@@ -144,7 +144,7 @@ def complete(plan: Partial, margin: float) -> Completion:
     p = plan.problem
     n, m = p.shape
     every = p.a > 0, p.b > 0
-    pairs = _Pairs(plan, max(FEW, A_LINE * (n + m)))
+    pairs = _Pairs(plan, max(FEW, PAIRS_A_LINE * (n + m)))
     margin = pairs.add_cheapest(*every, margin) or margin
     wider = n * m <= FEW  # there are pairs to add where all is carried
     listed = plan.held is None  # there are none that may hold mass

@@ -79,8 +79,8 @@ def _by_entries(plan: Plan) -> Rounded:
     # Without entries of large reduced cost, and infinite ones: a plan has them before it converges.
     u, v = plan.duals
     P = np.where(np.isfinite(P), P, 0.0)
-    dear = C - u[i] - v[j] > SUPPORT * p.core_reg
-    P[i[dear], j[dear]] = 0.0
+    costly = C - u[i] - v[j] > SUPPORT * p.core_reg
+    P[i[costly], j[costly]] = 0.0
     P = P * _shrink(p.a, P.sum(1))[:, None]
     P = P * _shrink(p.b, P.sum(0))
     missing = np.maximum(p.a - P.sum(1), 0.0), np.maximum(p.b - P.sum(0), 0.0)
