@@ -57,7 +57,7 @@ def assignment(C: Any, maximize: bool = False, return_duals: bool = False) -> An
     -----
     ConvergenceWarning
         Where a pair that was assigned misses its potentials by more than 16 roundings, and by how
-        much. No such matrix is known.
+        much: known of rectangular matrices with costs over more than 16 decades.
 
     Notes
     -----

@@ -249,7 +249,9 @@ def _rows(array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
     """(..., n) as (rows, n) with contiguous rows; one row for all is not copied."""
     n = array.shape[-1]
     rows = math.prod(batch)
-    if array.size == n and rows > 1:
+    if rows == 1:
+        return np.require(array.reshape(1, n), requirements=("C", "A"))
+    if array.size == n:
         return repeated(np.require(array.reshape(n), requirements=("C", "A")), rows)
     full = np.broadcast_to(array, (*batch, n)).reshape(rows, n)
     return np.require(full, requirements=("C", "A"))
@@ -284,7 +286,7 @@ def weights_of(
         if exponent.any():
             full = np.ldexp(full, -exponent[..., None])
         out.append(_rows(full, batch))
-    return out[0], out[1], np.broadcast_to(exponent, batch).reshape(rows)
+    return out[0], out[1], np.repeat(exponent.reshape(-1), rows // exponent.size)
 
 
 def _weights(

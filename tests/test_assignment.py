@@ -149,6 +149,17 @@ def test_huge_costs_beside_small_ones():
     assert rest.sum() <= np.delete(C, 7, 0)[want].sum() * (1 + 1e-12) + 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_costs_over_many_decades(seed):
+    """Potentials of one column may be 1e16 times those of another, or of the sum."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(50, 120))
+    check(rng.random((n, n)) ** 29)
+    check(rng.random((n, n)) + 10.0 ** rng.integers(0, 17, n))
+    check(rng.random((n, n)) * 10.0 ** rng.integers(-16, 17, (n, 1)))
+    check(rng.random((n, 2 * n)) * 10.0 ** rng.integers(-16, 17, (n, 1)))
+
+
 @pytest.mark.parametrize("scale", [1e-320, 1e-300, 1e-30, 1e30, 1e300, 1.7e308])
 def test_costs_of_any_scale(scale):
     C = np.random.default_rng(3).integers(0, 50, (70, 70)) / 49

@@ -22,9 +22,9 @@ inline constexpr index kMostBids = 50;
 // The scale is the largest cost above the least, but no more than kMedians times the median, of a sample.
 inline constexpr index kSample = 1024;
 inline constexpr double kMedians = 8;
-// A pair is tight where its slack is below this many units of rounding of |C_ij| + |f_i| + |g_j|.
-inline constexpr double kTight = 16 * 0x1p-52;
+// A pair is tight where its slack is below 12 units of rounding of |C_ij| + |f_i| + |g_j|: 16 in any order of the sum.
+inline constexpr double kTight = 12 * 0x1p-52;
 // Rounds that assign rows anew whose pair is not tight.
-inline constexpr int kRepairs = 4;
+inline constexpr int kRepairs = 8;
 
 }  // namespace ot::assignment

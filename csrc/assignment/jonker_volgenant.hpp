@@ -42,8 +42,10 @@ class JonkerVolgenant {
       start_by_auction();
       done = augment(kNoLimit);
     }
-    // Rounding of long paths: pairs that are not tight are assigned anew.
-    for (int k = 0; done && !prove() && n_ == m_ && k < assignment::kRepairs; ++k) {
+    for (int k = 0; done; ++k) {
+      if (n_ == m_) center();
+      if (prove() || k == assignment::kRepairs) break;
+      closed_ = free_columns();  // rounding of long paths: loose rows are assigned anew, among the columns taken
       for (const index i : loose_) release(i);
       done = augment(kNoLimit);
     }
@@ -77,6 +79,12 @@ class JonkerVolgenant {
     column_[i] = kNone;
   }
   index free_rows() const { return std::count(column_.begin(), column_.end(), kNone); }
+  Array<index> free_columns() const {
+    Array<index> free;
+    for (index j = 0; j < m_; ++j)
+      if (row_[j] == kNone) free.push_back(j);
+    return free;
+  }
 
   // v_j = min_i C_ij, and j to the row of the minimum if that is free.
   void reduce_columns() {
@@ -115,6 +123,7 @@ class JonkerVolgenant {
     const double scale = typical_cost();
     for (double eps = assignment::kFirstEps; eps >= assignment::kLastEps; eps /= assignment::kEpsFactor)
       bid(eps * scale, scale);
+    center();
     for (index i = 0; i < n_; ++i) {
       if (column_[i] == kNone) continue;
       const TwoLeast t = scan(i);
@@ -123,6 +132,13 @@ class JonkerVolgenant {
       if (row_[t.at] == kNone) assign(i, t.at);
     }
     reduce_rows();
+  }
+
+  // Potentials of columns fall together: without their median, the digits that small costs need are left.
+  void center() {
+    Array<double> sorted = v_;
+    std::nth_element(sorted.begin(), sorted.begin() + m_ / 2, sorted.end());
+    for (double& v : v_) v -= sorted[m_ / 2];
   }
 
   // A few times the median of the costs above the least, of a sample: a few huge ones do not count.
@@ -158,10 +174,9 @@ class JonkerVolgenant {
 
   // Shortest paths from all free rows. False where there is none (`stuck`), or after so many steps.
   bool augment(index most) {
+    open_ = free_columns();
     w_ = v_;
-    open_.clear();
-    for (index j = 0; j < m_; ++j)
-      if (row_[j] == kNone) open_.push_back(j);
+    for (const index j : closed_) w_[j] = -INFINITY;
     for (index i = 0; i < n_ && most > 0; ++i) {
       if (column_[i] != kNone) continue;
       const index sink = find_path(i, most);
@@ -230,13 +245,28 @@ class JonkerVolgenant {
     result_.slack = 0;
     loose_.clear();
     for (index i = 0; i < n_; ++i) {
-      const double u = result_.f[i] = scan(i).least, v = v_[column_[i]], c = cost(i, column_[i]);
-      const double slack = c - v - u;
-      if (slack <= assignment::kTight * (std::abs(c) + std::abs(u) + std::abs(v))) continue;
-      result_.slack = std::max(result_.slack, slack);
+      const double v = v_[column_[i]], c = cost(i, column_[i]);
+      const auto slack = [&](double u) {
+        return c - v - u > assignment::kTight * (std::abs(c) + std::abs(u) + std::abs(v)) ? c - v - u : 0;
+      };
+      double& u = result_.f[i] = scan(i).least;
+      if (slack(u) > 0) u = std::min(c - v, largest_feasible(i));
+      if (slack(u) == 0) continue;
+      result_.slack = std::max(result_.slack, slack(u));
       loose_.push_back(i);
     }
     return loose_.empty();
+  }
+
+  // The largest u_i that violates no pair by more than the rounding of that pair: huge v_j in some columns have rounded
+  // what the others resolve.
+  double largest_feasible(index i) const {
+    double least = INFINITY;
+    for (index j = 0; j < m_; ++j) {
+      const double c = cost(i, j);
+      if (c < INFINITY) least = std::min(least, c - v_[j] + 0.5 * assignment::kTight * (std::abs(c) + std::abs(v_[j])));
+    }
+    return least;
   }
 
   B& be_;
@@ -248,7 +278,7 @@ class JonkerVolgenant {
   Array<index> parent_;        // the row by which a column was reached
   Array<index> open_, done_;   // columns that are free, and those whose distance is final
   Array<double> done_distance_;
-  Array<index> loose_;
+  Array<index> loose_, closed_;  // rows whose pair is not tight; columns that no path may end in
   AssignmentResult result_;
 };
 
