@@ -9,7 +9,7 @@ from typing import Any
 from .checks import run
 from .draw import draw
 
-HANGS = 120.0  # seconds after which a case's process is ended
+HANGS = 300.0  # seconds after which a case's process is ended
 RESOLVED = 1e-6  # of the largest cost: from this reg on, solves are asked to converge
 
 
