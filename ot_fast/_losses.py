@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
+from . import _second_start, _validate
 from ._arrays import Place, dtype_of, lasting, place_of
 from ._costs import cost_of
 from ._errors import Status
@@ -199,17 +199,24 @@ def solve_term(
         phi = f / p.reg
     psi = np.zeros(m) if g is None else g / p.reg
     core, reg, warm = p.core, p.core_reg, g is not None or symmetric
-    settings = core.SinkhornOptions(
-        options.limits(p, MAX_ITER),
-        kernel=_kernel(p, tol, symmetric),
-        start=reg if warm else 0.0,
-        rho=p.core_rho,
-        symmetric=symmetric,
-    )
     newton = tol < FEW_DIGITS and math.isinf(p.rho) and not symmetric
     solver = core.newton if newton else core.sinkhorn
-    problem = p.core_problem(reg, _stored_costs(p), warm=warm)
-    outcome = solver(problem, settings, phi, psi, options.callback, p.where)
+    problem, kernel = p.core_problem(reg, _stored_costs(p), warm=warm), _kernel(p, tol, symmetric)
+
+    def run(options: Options, again: bool) -> Any:
+        settings = core.SinkhornOptions(
+            options.limits(p, MAX_ITER),
+            kernel=kernel,
+            start=reg if warm or again else 0.0,
+            rho=p.core_rho,
+            symmetric=symmetric,
+        )
+        return solver(problem, settings, phi, psi, options.callback, p.where)
+
+    if symmetric:  # exact transport stays where it is
+        outcome = run(options, False)
+    else:
+        outcome = _second_start.solve(p, phi, psi, options, MAX_ITER, run)
     return Term(p.at(outcome.reg), phi, psi, outcome)
 
 

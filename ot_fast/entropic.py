@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _feasible, _validate
+from . import _feasible, _second_start, _validate
 from ._arrays import to_numpy
 from ._errors import Status
 from ._geometry import DenseCost, PointCloud, as_geometry, points_of
@@ -107,7 +107,9 @@ def sinkhorn(
     Steps are Anderson accelerated in the b-weighted metric and guarded by the dual objective.
     ``"newton"`` solves with ``diag(c) - T' diag(1/a) T``, T the entries of the plan above a
     threshold, by conjugate gradients (after Tang and Qiu, Safe and Sparse Newton, NeurIPS 2024);
-    ``"sns"``: Tang et al., Accelerating Sinkhorn with Sparse Newton Iterations, ICLR 2024.
+    ``"sns"``: Tang et al., Accelerating Sinkhorn with Sparse Newton Iterations, ICLR 2024. A solve
+    of up to 4 million costs on the host that stalls (not ``"sns"``) starts again from the
+    potentials of exact transport.
 
     Examples
     --------
@@ -247,10 +249,15 @@ def _solve_sinkhorn(
 ) -> tuple[Problem, Solve]:
     """Newton or Sinkhorn, in the log domain or on a stored kernel."""
     kernel = _kernel(p, method)
-    settings = p.core.SinkhornOptions(options.limits(p, MAX_ITER), kernel=kernel, start=start)
     solver = p.core.newton if method in ("auto", "newton") else p.core.sinkhorn
     problem = p.core_problem(p.core_reg)
-    outcome = solver(problem, settings, phi, psi, options.callback, p.where)
+
+    def run(options: Options, again: bool) -> Any:
+        limits, reg = options.limits(p, MAX_ITER), p.core_reg if again else start
+        settings = p.core.SinkhornOptions(limits, kernel=kernel, start=reg)
+        return solver(problem, settings, phi, psi, options.callback, p.where)
+
+    outcome = _second_start.solve(p, phi, psi, options, MAX_ITER, run)
     name = _name(method, newton=outcome.newton, kernel=kernel)
     return p.at(outcome.reg), Solve.of(name, options.tolerance(p), outcome)
 
