@@ -10,12 +10,18 @@ from typing import Any
 
 import psutil
 
-from . import cases, gpu, machine, monge, plots, report, sns, sparse, tables
+from . import cases, exact, gpu, machine, monge, plots, report, sns, sparse, tables
 from .suites import SUITES
 
 Row = dict[str, Any]
 
-OTHERS = {"sns": sns, "sparse": sparse, "monge": monge, "gpu": gpu}  # each has its own `run`
+OTHERS = {
+    "sns": sns,
+    "sparse": sparse,
+    "exact": exact,
+    "monge": monge,
+    "gpu": gpu,
+}  # each has its own `run`
 
 
 def warn_if_busy(threads: int) -> dict[str, float]:

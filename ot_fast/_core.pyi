@@ -209,6 +209,15 @@ def complete_plan(
 def assign(
     geometry: Geometry,
 ) -> tuple[NDArray[np.int64], Vector, Vector, float, NDArray[np.int64]]: ...
+def exact_listed(
+    begin: NDArray[np.int64],
+    column: NDArray[np.int32],
+    cost: Vector,
+    masses: tuple[Vector, Vector],
+    options: ExactOptions,
+    at: tuple[Vector, Vector],
+    callback: Callback | None,
+) -> ExactSolution: ...
 def exact(
     problem: Problem,
     options: ExactOptions,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import _validate
 from ._arrays import HOST, Place, to_numpy
 from ._geometry import Geometry, as_geometry
+from ._geometry.listed import ListedCost
 
 Vector = NDArray[np.float64]
 Pair = tuple[Vector, Vector]
@@ -26,7 +27,7 @@ ROUNDING = 1e-12  # relative difference of two sums
 class ExactProblem:
     """Costs and masses of one problem, as the caller has them."""
 
-    geometry: Geometry
+    geometry: Geometry | ListedCost
     a: Vector
     b: Vector
     b_scale: float  # the factor by which the sum of the caller's b was made that of a
@@ -34,16 +35,16 @@ class ExactProblem:
 
     @classmethod
     def of(cls, a: Any, b: Any, C: Any, threads: int = 0) -> ExactProblem:
-        geometry = as_geometry(C)
+        geometry = ListedCost(C) if _is_sparse(C) else as_geometry(C)
         _validate.no_threads(threads, "C", geometry.place)
         wa, wb, b_scale = _masses(a, b, geometry.shape, geometry.place)
         return cls(geometry, wa, wb, b_scale, threads)
 
     @property
-    def host(self) -> Geometry:
+    def host(self) -> Geometry | ListedCost:
         """The costs on the host, where the simplex works."""
         g = self.geometry
-        return g._copied(g.__getstate__()) if g.place.cuda else g
+        return g if isinstance(g, ListedCost) or not g.place.cuda else g._copied(g.__getstate__())
 
     @property
     def mass(self) -> float:
@@ -111,8 +112,15 @@ class ExactProblem:
         if columns is None:
             return None
         host, weight = self.host, self.orient(self.a, self.b)[0]
+        if isinstance(host, ListedCost):
+            return host.row_minima(np.ldexp(columns, -e))
         low = host.core.c_transform(host.handle, np.ldexp(columns, -e), weight, self.threads)[0]
         return np.where(np.isfinite(low), low + host.shift, 0.0)  # of C / 2^e - shift
+
+
+def _is_sparse(C: Any) -> bool:
+    """Whether C is a sparse matrix of SciPy, which is not imported for others."""
+    return type(C).__module__.startswith("scipy.sparse")
 
 
 def _masses(a: Any, b: Any, shape: tuple[int, int], place: Place) -> tuple[Vector, Vector, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ._errors import InfeasibleError
 from ._exact_problem import ExactProblem
+from ._geometry.listed import ListedCost
 from ._options import Callback, Options
 from ._results import ExactResult
 
@@ -35,10 +36,11 @@ def emd(
     a, b : array_like, shapes (n,) and (m,), or None
         Marginals, >= 0, of equal sums; None is uniform. Zeros are legal. Integer masses give an
         integer plan.
-    C : array_like, shape (n, m), or PointCloud or DenseCost
+    C : array_like, shape (n, m), or PointCloud, DenseCost or sparse matrix of SciPy
         Costs, in any unit and of any sign. ``+inf`` forbids a pair. Costs of a PointCloud are
-        computed as they are needed: memory O(n + m). CUDA arrays are copied to the host, where the
-        simplex works.
+        computed as they are needed: memory O(n + m). Missing entries of a sparse matrix are
+        forbidden, stored zeros are costs of 0; it is never made dense. CUDA arrays are copied to
+        the host, where the simplex works.
     tol : float, optional
         Relative gap ``(upper_bound - lower_bound) / |value|`` that is accepted. Default 0: the
         solve ends with a proof that no pair can lower the cost.
@@ -104,15 +106,18 @@ def emd(
     p = ExactProblem.of(a, b, C, options.thread_count)
     rows = p.initial(options.init)
     weights = p.core_masses()
-    host = p.host
     f, g = np.zeros(len(weights[0])) if rows is None else rows, np.zeros(len(weights[1]))
+    host = p.host
     core = host.core
     gap = float(options.tol or 0.0)
     limits = core.Limits(gap, options.passes(MAX_ITER), float(options.time_limit or 0.0))
-    problem = core.Problem(host.handle, *weights, 1.0, host.scale)
     basis = p.orient(*init.pairs) if isinstance(init, ExactResult) else NONE
     settings = core.ExactOptions(limits, warm=rows is not None, rows=basis[0], columns=basis[1])
-    outcome = core.exact(problem, settings, f, g, options.callback, p.threads)
+    if isinstance(host, ListedCost):
+        outcome = core.exact_listed(*host.pairs(), weights, settings, (f, g), options.callback)
+    else:
+        problem = core.Problem(host.handle, *weights, 1.0, host.scale)
+        outcome = core.exact(problem, settings, f, g, options.callback, p.threads)
     _check_cut(p, outcome)
     return options.report(ExactResult(p, f, g, outcome, gap))
 

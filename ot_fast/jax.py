@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import divergence, entropic, monge
+from . import divergence, entropic, exact, monge
 from ._arrays import to_numpy
 from ._entropic_cost import entropic_cost
 
-__all__ = ["monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence"]
+__all__ = ["emd_value", "monge_gap", "sinkhorn", "sinkhorn_clouds", "sinkhorn_divergence"]
 
 Solve = Callable[..., Any]
 
@@ -104,7 +104,7 @@ def _clouds(reg: float, *inputs: Any, **options: Any) -> Any:
 
 
 class _Solved:
-    """A result of `sinkhorn` with its gradients by the names that `_layer` reads."""
+    """A result of `sinkhorn` or `emd` with its gradients by the names that `_layer` reads."""
 
     def __init__(self, r: Any) -> None:
         self.value, self.gradient_a, self.gradient_b = r.value, r.f, r.g
@@ -117,6 +117,10 @@ class _Solved:
 
 def _sinkhorn(reg: float, a: Any, b: Any, C: Any, **options: Any) -> Any:
     return _Solved(entropic.sinkhorn(a, b, C, reg, **options))
+
+
+def _emd(_reg: float, a: Any, b: Any, C: Any, **options: Any) -> Any:
+    return _Solved(exact.emd(a, b, C, **options))
 
 
 def _weights(w: Any, name: str, size: int, like: Any) -> Any:
@@ -169,7 +173,19 @@ def _of_clouds(
 
 def sinkhorn(a: Any, b: Any, C: Any, reg: Any, **options: Any) -> Any:
     """The ``value`` of :func:`ot_fast.sinkhorn`, differentiable in a, b and C."""
+    return _of_costs(_sinkhorn, a, b, C, jnp.asarray(reg), options)
+
+
+def emd_value(a: Any, b: Any, C: Any, **options: Any) -> Any:
+    """The ``value`` of :func:`ot_fast.emd`, differentiable in a, b and C.
+
+    The gradients are f, g and the plan; where the solution is not unique, a subgradient.
+    """
+    return _of_costs(_emd, a, b, C, jnp.asarray(0.0), options)
+
+
+def _of_costs(call: Solve, a: Any, b: Any, C: Any, reg: Any, options: dict[str, Any]) -> Any:
     (C,) = _floats(C=C)
     a, b = _weights(a, "a", C.shape[0], C), _weights(b, "b", C.shape[1], C)
     names = ("gradient_a", "gradient_b", "gradient_C")
-    return _layer(_Static(_sinkhorn, options), names, jnp.asarray(reg), a, b, C)
+    return _layer(_Static(call, options), names, reg, a, b, C)

@@ -19,12 +19,13 @@ import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from . import divergence, entropic, monge, sliced
+from . import divergence, entropic, exact, monge, sliced
 from ._arrays import as_float, to_numpy
 from ._entropic_cost import entropic_cost
 from .one_dimension import Problems
 
 __all__ = [
+    "emd_value",
     "monge_gap",
     "sinkhorn",
     "sinkhorn_clouds",
@@ -186,17 +187,17 @@ def wasserstein_1d(
     return _Rows.apply(options, *_tensors(x=x, y=y, a=a, b=b))
 
 
-def _solved(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> Any:
+def _solved(ctx: Any, solve: Any, *inputs: Any) -> Any:
     """The result of a dense problem, kept for backward with what it reads: the costs themselves."""
-    ctx.save_for_backward(a, b, C)
-    ctx.result = entropic.sinkhorn(_detached(a), _detached(b), _detached(C), reg, **options)
+    ctx.save_for_backward(*inputs)
+    ctx.result = solve(*map(_detached, inputs))
     return ctx.result
 
 
 class _Value(Function):
     @staticmethod
-    def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
-        return _scalar(_solved(ctx, options, a, b, C, reg).value, C)
+    def forward(ctx: Any, solve: Any, a: Any, b: Any, C: Any) -> torch.Tensor:
+        return _scalar(_solved(ctx, solve, a, b, C).value, C)
 
     @staticmethod
     @once_differentiable
@@ -207,7 +208,24 @@ class _Value(Function):
                 ("f", "g", "plan"), ctx.saved_tensors, ctx.needs_input_grad[1:4], strict=True
             )
         ]
-        return (None, *out, None)
+        return (None, *out)
+
+
+def emd_value(a: Any, b: Any, C: Any, **options: Any) -> torch.Tensor:
+    """The ``value`` of :func:`ot_fast.emd`, differentiable in a, b and C.
+
+    The gradients are f, g and the plan; where the solution is not unique, a subgradient.
+
+    Examples
+    --------
+    >>> import torch, ot_fast.torch as layers
+    >>> x = torch.rand(20, 2, dtype=torch.float64, requires_grad=True)
+    >>> y = torch.rand(30, 2, dtype=torch.float64)
+    >>> layers.emd_value(None, None, torch.cdist(x, y)).backward()
+    >>> x.grad.shape
+    torch.Size([20, 2])
+    """
+    return _Value.apply(partial(exact.emd, **options), *_tensors(a=a, b=b, C=C))
 
 
 def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor:
@@ -223,13 +241,14 @@ def sinkhorn(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor
     >>> bool((C.grad.sum(1) - 1 / 20).abs().max() < 1e-9)
     True
     """
-    return _Value.apply(options, *_tensors(a=a, b=b, C=C), reg)
+    solve = partial(entropic.sinkhorn, reg=reg, **options)
+    return _Value.apply(solve, *_tensors(a=a, b=b, C=C))
 
 
 class _Plan(Function):
     @staticmethod
-    def forward(ctx: Any, options: Any, a: Any, b: Any, C: Any, reg: float) -> torch.Tensor:
-        return _like(_solved(ctx, options, a, b, C, reg).plan, C)
+    def forward(ctx: Any, solve: Any, a: Any, b: Any, C: Any) -> torch.Tensor:
+        return _like(_solved(ctx, solve, a, b, C).plan, C)
 
     @staticmethod
     @once_differentiable
@@ -241,7 +260,7 @@ class _Plan(Function):
                 ctx.result.plan_vjp(upstream), inputs, ctx.needs_input_grad[1:4], strict=True
             )
         ]
-        return (None, *out, None)
+        return (None, *out)
 
 
 def sinkhorn_plan(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.Tensor:
@@ -249,4 +268,5 @@ def sinkhorn_plan(a: Any, b: Any, C: Any, reg: float, **options: Any) -> torch.T
 
     By implicit differentiation, see :meth:`ot_fast.OTResult.plan_vjp`.
     """
-    return _Plan.apply(options, *_tensors(a=a, b=b, C=C), reg)
+    solve = partial(entropic.sinkhorn, reg=reg, **options)
+    return _Plan.apply(solve, *_tensors(a=a, b=b, C=C))

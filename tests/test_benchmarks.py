@@ -77,6 +77,22 @@ def test_stored_results_give_their_tables_and_plots(monkeypatch, tmp_path, name)
     }
 
 
+@pytest.mark.parametrize(
+    "kind", ["random", "integers", "gauss2d", "gauss50d", "dirichlet", "euclidean2d"]
+)
+def test_exact_solvers_find_the_same_value(kind, monkeypatch):
+    pytest.importorskip("ot")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import exact
+
+    args = argparse.Namespace(repeats=1, limit=1.0, threads=1)
+    rows = exact.measured(exact.problem(kind, 30), args)
+    assert {row["solver"] for row in rows} == {"ot_fast", "POT", "HiGHS"}
+    for row in rows:
+        assert row["value"] == pytest.approx(rows[0]["value"], rel=1e-7)
+        assert row["error"] < 1e-7
+
+
 def test_sparse_plans_beside_the_cpu(gpu, args):
     cases = sys.modules["benchmarks.cases"]
     problems = [(cases.gauss(40, 0.1), 0), (cases.routing(64, 16), 1)]

@@ -20,6 +20,7 @@ from problems import (
     random_problem,
     spec,
 )
+from scipy import sparse
 
 import ot_fast as otf
 
@@ -195,6 +196,62 @@ def test_orders_and_types(order, dtype):
 def test_lists_and_none():
     assert otf.emd(None, None, [[0, 1], [1, 0]]).value == 0
     assert otf.emd([1, 2], None, [[1.0], [3.0]]).value == 7
+
+
+# ---- sparse matrices ---------------------------------------------------------------------------
+
+
+def listed(C):
+    """The sparse matrix of the allowed pairs of C, zeros stored."""
+    i, j = np.nonzero(np.isfinite(C))
+    return sparse.coo_array((C[i, j], (i, j)), shape=C.shape)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_sparse_matrices_are_solved_on_their_pairs(seed):
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(2, 40, 2)
+    a, b = some_masses(rng, n, m)
+    C = np.where(rng.random((n, m)) < 0.5, np.inf, rng.integers(0, 5, (n, m)))
+    kind = rng.choice([sparse.csr_array, sparse.csc_matrix, sparse.coo_array, sparse.csr_matrix])
+    try:
+        want = otf.emd(a, b, C)
+    except otf.InfeasibleError:
+        with pytest.raises(otf.InfeasibleError, match="pairs that C allows them lie in"):
+            otf.emd(a, b, kind(listed(C)))
+        return
+    r = otf.emd(a, b, kind(listed(C)))
+    check_proof(r, a, b, C)
+    assert r.value == pytest.approx(want.value, rel=1e-13, abs=1e-13 * a.sum())
+    for init in (r, (r.f, None), (None, r.g)):
+        again = otf.emd(a, b, kind(listed(C)), init=init)
+        assert again.value == pytest.approx(r.value, rel=1e-13, abs=1e-13 * a.sum())
+        assert init is not r or again.n_iter <= r.n_iter
+
+
+def test_a_large_sparse_problem_is_never_dense():
+    n = 200_000  # dense: 320 GB
+    i = np.arange(n)
+    rows, columns = np.tile(i, 3), np.concatenate([i, (i + 1) % n, (i + 7) % n])
+    cost = np.random.default_rng(0).random(3 * n)
+    r = otf.emd(None, None, sparse.coo_array((cost, (rows, columns)), shape=(n, n)))
+    assert r.converged
+    assert r.marginal_error <= 1e-12
+    assert r.value == pytest.approx(r.lower_bound, rel=1e-12)
+    assert (cost - r.f[rows] - r.g[columns]).min() >= -1e-14
+    with pytest.raises(MemoryError, match="use sparse_plan"):
+        _ = r.plan
+
+
+def test_bad_sparse_matrices_are_named():
+    C = sparse.csr_array(np.array([[1.0, np.nan], [2.0, 3.0]]))
+    for wrong, error, message in (
+        (C, ValueError, r"C\[0, 1\] = nan \(1 of 4 entries\)"),
+        (sparse.csr_array(np.ones((2, 2), complex)), TypeError, "real numbers"),
+        (sparse.csr_array((0, 3)), ValueError, "nonempty"),
+    ):
+        with pytest.raises(error, match=message):
+            otf.emd(None, None, wrong)
 
 
 # ---- closed forms ------------------------------------------------------------------------------

@@ -64,6 +64,18 @@ def test_gradients_of_the_dense_value():
     np.testing.assert_allclose(plan, otf.sinkhorn(None, None, np.asarray(C), 0.1, **TOL).plan)
 
 
+def test_gradients_of_exact_transport():
+    C = jnp.asarray(np.random.default_rng(1).random((9, 7)))
+    _, _, a, b = arrays()
+
+    def value(a, b, C):
+        return layers.emd_value(jax.nn.softmax(a), jax.nn.softmax(b), C)
+
+    check_grads(value, (a, b, C), 1, modes=["rev"], eps=1e-6, atol=1e-5, rtol=1e-5)
+    plan = jax.grad(lambda C: layers.emd_value(None, None, C))(C)
+    np.testing.assert_allclose(plan, otf.emd(None, None, np.asarray(C)).plan)
+
+
 def test_jit_vmap_and_grad_together():
     x, _, _, _ = arrays(8, 8)
     images = jnp.stack([x + 1, 2 * x, x[::-1]])

@@ -55,6 +55,18 @@ def softmax(logits):
     return torch.softmax(logits, 0)  # weights that always sum to 1
 
 
+def test_gradcheck_of_exact_transport(at):
+    _, _, a, b = tensors(at=at)
+    C = costs(at)
+
+    def value(a, b, C):
+        return layers.emd_value(3 * softmax(a), 3 * softmax(b), C)
+
+    assert torch.autograd.gradcheck(value, (a, b, C))
+    (plan,) = torch.autograd.grad(layers.emd_value(None, None, C), C)
+    np.testing.assert_allclose(plan.cpu(), otf.emd(None, None, C.detach().cpu().numpy()).plan)
+
+
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("layer", [layers.sinkhorn_divergence, layers.sinkhorn_clouds])
 @pytest.mark.parametrize("rho", [None, 0.5])

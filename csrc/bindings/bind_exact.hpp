@@ -11,6 +11,28 @@ py::array_t<T> as_array(const Array<T>& v) {
   return py::array_t<T>(static_cast<py::ssize_t>(v.size()), v.data());
 }
 
+// Exact transport on a list of pairs by rows, columns sorted; a and b are masses. `rows` and `columns` are start and
+// result.
+template <class Place>
+Recorded<ExactSolution> exact_listed(const py::array_t<index, py::array::c_style>& begin, const Indices& column,
+                                     const Vector& cost, const std::pair<Vector, Vector>& masses,
+                                     const ExactOptions& options, std::pair<Vector, Vector> at,
+                                     const py::object& callback) {
+  const auto& [a, b] = masses;
+  auto& [rows, columns] = at;
+  PairList pairs{.n = a.size(), .m = b.size(), .begin = begin.data(), .column = column.data(), .cost = cost.data()};
+  if (begin.size() != pairs.n + 1 || begin.data()[pairs.n] != cost.size() || column.size() != cost.size())
+    throw py::value_error("begin, column and cost do not fit");
+  checked(rows, pairs.n, "rows");
+  checked(columns, pairs.m, "columns");
+  Recorder recorder(callback);
+  const Monitor monitor = recorder.monitor();
+  const Potentials to{.rows = rows.mutable_data(), .columns = columns.mutable_data()};
+  ExactSolution result = released(
+      [&] { return ExactSolvers<typename Place::Backend>::listed(pairs, a.data(), b.data(), options, monitor, to); });
+  return {std::move(result), recorder.history()};
+}
+
 template <class Place>
 void bind_exact(py::module_& module) {
   using Held = Recorded<ExactSolution>;
@@ -42,6 +64,8 @@ void bind_exact(py::module_& module) {
            }),
            py::arg("limits"), py::kw_only(), py::arg("warm"), py::arg("rows"), py::arg("columns"));
 
+  module.def("exact_listed", exact_listed<Place>, py::arg("begin"), py::arg("column"), py::arg("cost"),
+             py::arg("masses"), py::arg("options"), py::arg("at"), py::arg("callback"));
   bind_solver<Place, &ExactSolvers<typename Place::Backend>::transport, ExactOptions>(module, "exact");
 }
 

@@ -17,6 +17,14 @@ struct BasisPlan {
   }
 };
 
+// Pairs by rows, columns sorted: row i has [begin_i, begin_{i+1}).
+struct PairList {
+  index n = 0, m = 0;
+  const index* begin = nullptr;
+  const std::int32_t* column = nullptr;
+  const double* cost = nullptr;
+};
+
 struct ExactOptions {
   // tol: relative gap that is accepted, 0 for a proof of optimality; max_iter: pivots.
   Limits limits{.tol = 0};

@@ -10,11 +10,11 @@
 #include <cmath>
 #include <utility>
 
-#include "exact/candidates.hpp"
+#include "exact/basis.hpp"
 
 namespace ot {
 
-// Costs answer by passes over them (backend_costs.hpp).
+// Costs answer by passes over them (backend_costs.hpp), or are a list of pairs (listed_costs.hpp).
 template <class Costs>
 class ExactTransport {
  public:
@@ -46,26 +46,20 @@ class ExactTransport {
 
   // Potentials that are the c-transforms of each other, and the tree of the candidates around them.
   Basis start(const MassUnits& units, Potentials at) {
-    const index n = costs_.n(), m = costs_.m();
+    const index n = costs_.n();
     if (options_.warm) costs_.read(at, at_);
-    else if (costs_.whole()) at_.rows.assign(n, 0.0);
-    else costs_.entropic_rows(options_.limits, monitor_, a_, at_.rows.data());
-    const index k = costs_.whole() ? 1 : std::min(exact::kNearest, m);
-    NearestPairs of_rows, of_columns;
+    else costs_.first_rows(options_.limits, monitor_, a_, at_.rows.data());
+    NearestPairs of_rows;
     leave_out(a_, at_.rows);
     costs_.transform_columns(at_.rows.data(), at_.columns.data());
     leave_out(b_, at_.columns);
     at_.rows.assign(n, 0.0);
     leave_out(a_, at_.rows);
-    costs_.nearest_in_rows(query(at_, k), of_rows);
+    costs_.nearest_in_rows(query(at_, costs_.candidates_a_row()), of_rows);
     std::copy_n(of_rows.least.data(), n, at_.rows.begin());
     leave_out(a_, at_.rows);
     Basis basis(units, at_);
-    if (costs_.whole()) add_all(basis);
-    else {
-      costs_.nearest_in_columns(query(at_, std::min(exact::kNearest, n)), of_columns);
-      add_nearest(of_rows, of_columns, n, m, basis);
-    }
+    costs_.add_candidates(at_, of_rows, basis);
     const index given = basis.arcs();
     add_given(basis);
     basis.start(given);
@@ -82,14 +76,6 @@ class ExactTransport {
 
   static NearestQuery query(const Duals& at, index k) {
     return {.f = at.rows.data(), .g = at.columns.data(), .k = k, .below = INFINITY};
-  }
-
-  void add_all(Basis& basis) {
-    Candidates all;
-    costs_.all(at_, all);
-    basis.reserve(all.nnz);
-    for (index i = 0; i < costs_.n(); ++i)
-      for (index e = all.begin[i]; e < all.begin[i + 1]; ++e) basis.add(i, all.idx[e], all.cost[e]);
   }
 
   // The arcs of a basis that the caller has.

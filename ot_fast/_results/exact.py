@@ -72,7 +72,7 @@ class ExactResult(Result):
         it to a tree.
     a, b : ndarray
         The marginals solved for. ``b_scale`` is the factor that made the sum of b that of a.
-    geometry : DenseCost or PointCloud
+    geometry : DenseCost or PointCloud; of a sparse matrix an object with its ``shape`` and ``C``
     """
 
     reg = 0.0
@@ -83,7 +83,8 @@ class ExactResult(Result):
         self, problem: ExactProblem, f: Vector, g: Vector, outcome: Any, tol: float
     ) -> None:
         p = self._exact = problem
-        self.geometry, self.b_scale, self.tol = p.geometry, p.b_scale, tol
+        self.geometry: Any = p.geometry
+        self.b_scale, self.tol = p.b_scale, tol
         self._duals = p.potentials(f, g)
         rows, columns, flow = outcome.plan
         self.pairs = lock(p.orient(rows, columns))

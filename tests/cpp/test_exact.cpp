@@ -173,6 +173,19 @@ TEST_CASE("entropic potentials are approached loosely, and exact transport is pr
       be, problem, {.limits = {.tol = 0, .max_iter = 1 << 20}}, {}, {.rows = f.data(), .columns = g.data()});
   CHECK(found.proved);
   CHECK(found.value == doctest::Approx(found.dual).epsilon(1e-13));
+  // The same pairs as a list.
+  std::vector<double> cost(size(p.n * p.m));
+  be.cost_rows(problem.geo, cost.data(), p.m);
+  std::vector<index> begin;
+  std::vector<std::int32_t> column;
+  for (index i = 0; i <= p.n; ++i) begin.push_back(i * p.m);
+  for (index e = 0; e < p.n * p.m; ++e) column.push_back(static_cast<std::int32_t>(e % p.m));
+  const PairList pairs{.n = p.n, .m = p.m, .begin = begin.data(), .column = column.data(), .cost = cost.data()};
+  const ExactSolution listed =
+      ExactSolvers<cpu::Backend>::listed(pairs, p.a.data(), p.b.data(), {.limits = {.tol = 0, .max_iter = 1 << 20}}, {},
+                                         {.rows = f.data(), .columns = g.data()});
+  CHECK(listed.proved);
+  CHECK(listed.value == doctest::Approx(found.value).epsilon(1e-13));
   CHECK(near.dual <= found.value * (1 + 1e-6) + problem.reg * std::log(200.0));
 }
 
