@@ -31,29 +31,22 @@ class ExactProblem:
     a: Vector
     b: Vector
     b_scale: float  # the factor by which the sum of the caller's b was made that of a
+    mass: float  # the sum of a
+    mass_exponent: int  # k: the core's masses sum to 1/2 .. 1
     threads: int = 0  # 0: the default
 
     @classmethod
     def of(cls, a: Any, b: Any, C: Any, threads: int = 0) -> ExactProblem:
         geometry = ListedCost(C) if _is_sparse(C) else as_geometry(C)
         _validate.no_threads(threads, "C", geometry.place)
-        wa, wb, b_scale = _masses(a, b, geometry.shape, geometry.place)
-        return cls(geometry, wa, wb, b_scale, threads)
+        wa, wb, mass, b_scale = _masses(a, b, geometry.shape, geometry.place)
+        return cls(geometry, wa, wb, b_scale, mass, math.frexp(mass)[1], threads)
 
     @property
     def host(self) -> Geometry | ListedCost:
         """The costs on the host, where the simplex works."""
         g = self.geometry
         return g if isinstance(g, ListedCost) or not g.place.cuda else g._copied(g.__getstate__())
-
-    @property
-    def mass(self) -> float:
-        return float(self.a.sum())
-
-    @property
-    def mass_exponent(self) -> int:
-        """k: the core's masses sum to 1/2 .. 1."""
-        return math.frexp(self.mass)[1]
 
     def orient(self, u: Any, v: Any) -> tuple[Any, Any]:
         """(rows, columns) of the core from those of the caller, or the caller's from the core's."""
@@ -123,8 +116,10 @@ def _is_sparse(C: Any) -> bool:
     return type(C).__module__.startswith("scipy.sparse")
 
 
-def _masses(a: Any, b: Any, shape: tuple[int, int], place: Place) -> tuple[Vector, Vector, float]:
-    """a, b and the factor put on b; both as given where their sums are equal."""
+def _masses(
+    a: Any, b: Any, shape: tuple[int, int], place: Place
+) -> tuple[Vector, Vector, float, float]:
+    """a, b, the sum of a and the factor put on b; both as given where their sums are equal."""
     n, m = shape
     _validate.marginals(a, b, n, m, place)
     wa, wb = (
@@ -135,7 +130,8 @@ def _masses(a: Any, b: Any, shape: tuple[int, int], place: Place) -> tuple[Vecto
         wa = np.full(n, (1.0 if wb is None else float(wb.sum())) / n)
     if wb is None:
         wb = np.full(m, float(wa.sum()) / m)
-    scale = float(wa.sum()) / float(wb.sum())
+    mass = float(wa.sum())
+    scale = mass / float(wb.sum())
     if abs(scale - 1) > ROUNDING:  # what rounding leaves the core gives to the largest mass
         wb *= scale
-    return wa, wb, scale
+    return wa, wb, mass, scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ._options import Callback, Options
 from ._results import ExactResult
 
 MAX_ITER = 2**62
+SMALL = 4096  # pairs
 NONE = (np.zeros(0, np.int32),) * 2
 
 
@@ -116,7 +118,9 @@ def emd(
     if isinstance(host, ListedCost):
         outcome = core.exact_listed(*host.pairs(), weights, settings, (f, g), options.callback)
     else:
-        problem = core.Problem(host.handle, *weights, 1.0, host.scale)
+        # The scale, from the median of costs, takes longer than the solve of a small problem.
+        scale = host.scale if math.prod(host.shape) > SMALL else host.range
+        problem = core.Problem(host.handle, *weights, 1.0, scale)
         outcome = core.exact(problem, settings, f, g, options.callback, p.threads)
     _check_cut(p, outcome)
     return options.report(ExactResult(p, f, g, outcome, gap))

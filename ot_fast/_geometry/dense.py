@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,17 +72,24 @@ class DenseCost(BaseGeometry):
         # the range of float64. One huge cost does not scale the others out of it.
         self.exponent = 0
         top = max(abs(low), abs(high))
-        sample = self._sample(unscaled)
-        huge = top > HUGE and above(sample, low).min(initial=math.inf) > math.sqrt(HUGE)
+        huge = top > HUGE and self._least_above(unscaled, low) > math.sqrt(HUGE)
         if top > 1e300 or huge or 0 < top < 1 / HUGE:
             self.exponent = math.frexp(top)[1]
             low, high = math.ldexp(low, -self.exponent), math.ldexp(high, -self.exponent)
-            sample = np.ldexp(sample, -self.exponent)
         self.shift = low
         self.range = high - low
-        self.scale = scale_of(sample, low, self.range, MEDIANS)
         # On a device, reading them would take a kernel.
         self._probes = None if self.place.cuda else _probes(self.C)
+
+    @cached_property
+    def scale(self) -> float:  # type: ignore[override]
+        self._check_unchanged()
+        sample = np.ldexp(self._sample(self._read(self._stored)), -self.exponent)
+        return scale_of(sample, self.shift, self.range, MEDIANS)
+
+    def _least_above(self, unscaled: Any, low: float) -> float:
+        """The least of some costs that is above `low`."""
+        return float(above(self._sample(unscaled), low).min(initial=math.inf))
 
     @property
     def _stored(self) -> Any:

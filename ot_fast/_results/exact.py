@@ -93,15 +93,22 @@ class ExactResult(Result):
         self.value = self.value_linear = self.upper_bound = p.value(outcome.value)
         self.lower_bound = self.dual_value = p.value(outcome.dual_value)
         self.min_reduced_cost = math.ldexp(outcome.least, p.geometry.exponent)
-        i, j = self.pairs
+        self.converged = bool(outcome.proved)
+        self.status = checked_status(outcome.status, self.converged)
+        self._records = outcome.history
+        self.message = self._describe()
+
+    @cached_property
+    def marginal_error(self) -> float:  # type: ignore[override]
+        p, (i, j) = self._exact, self.pairs
         error = max(
             np.abs(np.bincount(k, self._flow, len(w)) - w).sum() for k, w in ((i, p.a), (j, p.b))
         )
-        self.marginal_error = float(error) / p.mass
-        self.converged = bool(outcome.proved)
-        self.status = checked_status(outcome.status, self.converged)
-        self.history = lock(_history(p, outcome.history))
-        self.message = self._describe()
+        return float(error) / p.mass
+
+    @cached_property
+    def history(self) -> Any:
+        return lock(_history(self._exact, self._records))
 
     def _describe(self, advice: str = "") -> str:
         work = f"{self.rounds} rounds, {self.arcs} arcs, {self.n_iter} pivots"
