@@ -13,7 +13,8 @@
 namespace ot::cpu {
 
 inline constexpr index kRows = 4;      // rows that share one load and store of a column sum
-inline constexpr index kMaxRows = 16;  // rows of a block of column-major costs, or of high-dimensional points
+inline constexpr index kMaxRows = 16;  // rows of a block of high-dimensional points
+inline constexpr index kHeld = 64;     // rows of column-major costs that are read at once: 256 bytes and more a column
 inline constexpr index kTile = 480;    // columns
 inline constexpr index kPanel = 192;   // bytes: 3 registers of 64 bytes, 6 of 32
 inline constexpr index kAhead = 4096;  // bytes of C that are prefetched ahead of the exponentials
@@ -149,14 +150,16 @@ static constexpr index round_up(index n, index k) { return (n + k - 1) / k * k; 
 // Elements between the rows of a block: an odd number of half cache lines modulo 4096 bytes. A load that follows a
 // store 4096 bytes away would wait for it.
 static constexpr index row_stride(index m) { return round_up(m, 512) + 40; }
-// Rows of a block. Many for column-major costs, whose cache lines go across rows, and for high-dimensional points, so
-// that a panel of y is read from L2 once for all of them; otherwise few, so that their exponentials stay in L1.
+// Rows of a block. High-dimensional points: many, so that a panel of y is read from L2 once for all of them; otherwise
+// few, so that their exponentials stay in L1.
 static constexpr index block_rows(const Geometry& g) {
-  return g.column_major || (g.kind == Kind::points && g.d >= 16 && g.m <= 16384) ? kMaxRows : kRows;
+  return g.kind == Kind::points && g.d >= 16 && g.m <= 16384 ? kMaxRows : kRows;
 }
-// Work space of a thread: the rows of a block in float64, then a tile of costs for each.
+// Work space of a thread: the rows of a block in float64, then costs: a tile for each of these rows or, column-major,
+// kHeld whole rows.
 static constexpr std::size_t work_bytes(const Geometry& g) {
-  return static_cast<std::size_t>(block_rows(g) * (row_stride(g.m) + kTile) * 8);
+  const index costs = g.column_major ? kHeld * row_stride(g.m) : block_rows(g) * kTile;
+  return static_cast<std::size_t>((block_rows(g) * row_stride(g.m) + costs) * 8);
 }
 
 }  // namespace ot::cpu

@@ -28,15 +28,15 @@ struct Exponent {
 };
 
 // e_j = exp(exponent) over a tile of one row; returns their sum. Sums in TE extend over one tile only, so that float32
-// sums stay accurate. C is prefetched kAhead bytes ahead.
+// sums stay accurate.
 template <class TC, class TE>
 inline double exp_tile(const TC* __restrict c, const double* __restrict h, double phi, Exponent exponent,
-                       TE* __restrict e, index len) {
+                       TE* __restrict e, index len, Ahead<TC> ahead) {
   constexpr index W = lanes<TE>;
   Vec<TE> sum{}, t;
   index j = 0;
   for (; j + W <= len; j += W) {
-    __builtin_prefetch(reinterpret_cast<const char*>(c + j) + kAhead, 0, 3);
+    __builtin_prefetch(ahead.at + j * ahead.stride, 0, 3);
     exponent.vector(c + j, h + j, phi, t);
     t = exp(t);
     store(e + j, t);
@@ -95,12 +95,12 @@ struct Block {
   Tiles<TC> tiles;
   index height;
 
-  explicit Block(const PassArgs& args)
+  Block(const PassArgs& args, index last)
       : A(args),
         exponent{args.geo.shift, -args.inv_reg},
         stride(row_stride(args.geo.m)),
         e(static_cast<TE*>(args.work)),
-        tiles(args.geo, static_cast<char*>(args.work) + block_rows(args.geo) * stride * 8),
+        tiles(args.geo, last, static_cast<char*>(args.work) + block_rows(args.geo) * stride * 8),
         height(block_rows(args.geo)) {}
 
   TE* row(index r) const { return e + r * stride; }
@@ -109,7 +109,7 @@ struct Block {
   void exponentials(index i, index rows, double* sum) const {
     for (index r = 0; r < rows; ++r) sum[r] = 0;
     tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
-      sum[r] += exp_tile(c, A.h + j, A.phi[i + r], exponent, row(r) + j, len);
+      sum[r] += exp_tile(c, A.h + j, A.phi[i + r], exponent, row(r) + j, len, tiles.ahead(i + r, c));
     });
   }
 
@@ -132,7 +132,8 @@ struct Block {
       for (index j = 0; j < A.geo.m; ++j) row(r)[j] = 0;
     }
     tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
-      if (bad[r] && best[r] > -__builtin_inf()) sum[r] += exp_tile(c, A.h + j, -best[r], exponent, row(r) + j, len);
+      if (!bad[r] || !(best[r] > -__builtin_inf())) return;
+      sum[r] += exp_tile(c, A.h + j, -best[r], exponent, row(r) + j, len, {c, 1});
     });
   }
 

@@ -12,7 +12,7 @@ void c_transform(const CTransformArgs& A, index i0, index i1) {
   const double shift = A.geo.shift;
   const index stride = row_stride(m), height = block_rows(A.geo);
   double* cost = static_cast<double*>(A.work);
-  const Tiles<TC> tiles(A.geo, cost + height * stride);
+  const Tiles<TC> tiles(A.geo, i1, cost + height * stride);
   for (index i = i0; i < i1; i += height) {
     const index rows = i1 - i < height ? i1 - i : height;
     double best[kMaxRows];

@@ -5,12 +5,11 @@
 
 namespace ot::cpu::OT_LEVEL_NAMESPACE {
 
-// f(i, c) for every row i with all of its costs c: where they are if they are row-major, else in row buffers in the
-// work space.
+// f(i, c) for every row i with all of its costs c. Those of points are copied to row buffers in the work space.
 template <class TC, class F>
 inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
   const index stride = row_stride(g.m), height = block_rows(g);
-  const Tiles<TC> tiles(g, static_cast<char*>(work) + height * stride * 8);
+  const Tiles<TC> tiles(g, i1, static_cast<char*>(work) + height * stride * 8);
   TC* rows = static_cast<TC*>(work);
   for (index i = i0; i < i1; i += height) {
     const index count = i1 - i < height ? i1 - i : height;
@@ -18,8 +17,7 @@ inline void for_rows(const Geometry& g, void* work, index i0, index i1, F f) {
       tiles.each(i, count, [&](index r, index j, index len, const TC* c) {
         __builtin_memcpy(rows + r * stride + j, c, len * sizeof(TC));
       });
-    for (index r = 0; r < count; ++r)
-      f(i + r, tiles.compute ? rows + r * stride : static_cast<const TC*>(g.C) + (i + r) * g.ld);
+    for (index r = 0; r < count; ++r) f(i + r, tiles.compute ? rows + r * stride : tiles.row(i + r));
   }
 }
 

@@ -101,17 +101,17 @@ void tile_of_points(const Geometry& g, index i, index rows, index j, index len, 
   for (index r = 0; r < rows; ++r) Pair::finish(g, i + r, j, len, out + r * kTile);
 }
 
-// The same of a matrix that is stored column-major.
-// Memory traffic: `rows` consecutive entries of each column: whole cache lines where they are kMaxRows.
+// Rows [i, i + rows) of column-major costs to out, with this row stride.
+// Memory traffic: `rows` consecutive entries of each column.
 template <class T>
-void tile_of_columns(const Geometry& g, index i, index rows, index j, index len, T* out) {
+void rows_of_columns(const Geometry& g, index i, index rows, T* out, index stride) {
   constexpr index W = lanes<T>;
-  const T* C = static_cast<const T*>(g.C) + j * g.ld + i;
-  const index square_rows = rows - rows % W, squares = len - len % W;
-  for (index l = 0; l < squares; l += W)
-    for (index r = 0; r < square_rows; r += W) transpose(C + l * g.ld + r, g.ld, out + r * kTile + l, kTile);
-  for (index l = 0; l < len; ++l)
-    for (index r = l < squares ? square_rows : 0; r < rows; ++r) out[r * kTile + l] = C[l * g.ld + r];
+  const T* C = static_cast<const T*>(g.C) + i;
+  const index square_rows = rows - rows % W, squares = g.m - g.m % W;
+  for (index j = 0; j < squares; j += W)
+    for (index r = 0; r < square_rows; r += W) transpose(C + j * g.ld + r, g.ld, out + r * stride + j, stride);
+  for (index j = 0; j < g.m; ++j)
+    for (index r = j < squares ? square_rows : 0; r < rows; ++r) out[r * stride + j] = C[j * g.ld + r];
 }
 
 // f(j, len) for every tile of columns. All costs have the same tiles, so that sums have the same order.
@@ -120,23 +120,57 @@ inline void for_tiles(index m, F f) {
   for (index j = 0; j < m; j += kTile) f(j, m - j < kTile ? m - j : kTile);
 }
 
-// The costs of a block of rows. Row-major costs are read where they are, all others through a tile in the buffer.
+// What is prefetched with column l of a tile: at + l stride.
+template <class T>
+struct Ahead {
+  const T* at;
+  index stride;
+};
+
+// The costs of the rows of a call, which end at `last`, in blocks from the first to the last. Row-major costs are read
+// where they are. The buffer holds kHeld rows of column-major costs, or a tile of those of points.
 template <class T>
 struct Tiles {
   using Compute = void (*)(const Geometry&, index i, index rows, index j, index len, T* out);
   const Geometry& g;
+  const index last;
   T* buffer;
-  Compute compute;  // of a tile; null: costs are read where they are
+  Compute compute;          // of a tile of points; null: costs are stored
+  mutable index held = -1;  // the first row in the buffer
 
-  Tiles(const Geometry& geo, void* work) : g(geo), buffer(static_cast<T*>(work)), compute(choose(geo)) {}
+  Tiles(const Geometry& geo, index end, void* work)
+      : g(geo), last(end), buffer(static_cast<T*>(work)), compute(choose(geo)) {}
+
+  // The costs of row i, where they are stored.
+  const T* row(index i) const {
+    if (!g.column_major) return static_cast<const T*>(g.C) + i * g.ld;
+    const index stride = row_stride(g.m);
+    if (held < 0 || i < held || i >= held + kHeld) {
+      held = i;
+      rows_of_columns(g, i, last - i < kHeld ? last - i : kHeld, buffer, stride);
+    }
+    return buffer + (i - held) * stride;
+  }
+
+  // With a tile c of row i: row-major costs kAhead bytes ahead; of column-major ones a share of the cache lines of the
+  // rows that are held next, so that all have come when these are read.
+  Ahead<T> ahead(index i, const T* c) const {
+    constexpr index line = 64 / sizeof(T), lines = kHeld / line;  // entries of a cache line; lines of a column
+    const index next = held + kHeld, share = i - held;
+    if (!g.column_major || next >= last) return {c + kAhead / sizeof(T), 1};
+    const index j = c - (buffer + share * row_stride(g.m)) + share / lines % line;
+    return {static_cast<const T*>(g.C) + j * g.ld + next + share % lines * line, g.ld};
+  }
 
   // f(r, j, len, c) for every row i + r of a block and every tile of columns, with its costs c; a row goes from left to
   // right. Memory traffic: C is read once, as one stream where it is row-major.
   template <class F>
   void each(index i, index rows, F f) const {
     if (!compute) {
-      for (index r = 0; r < rows; ++r)
-        for_tiles(g.m, [&](index j, index len) { f(r, j, len, static_cast<const T*>(g.C) + (i + r) * g.ld + j); });
+      for (index r = 0; r < rows; ++r) {
+        const T* c = row(i + r);
+        for_tiles(g.m, [&](index j, index len) { f(r, j, len, c + j); });
+      }
       return;
     }
     for_tiles(g.m, [&](index j, index len) {
@@ -146,7 +180,7 @@ struct Tiles {
   }
 
   static Compute choose(const Geometry& g) {
-    if (g.kind == Kind::dense) return g.column_major ? tile_of_columns<T> : nullptr;
+    if (g.kind == Kind::dense) return nullptr;
     switch (g.cost) {
       case Cost::sqeuclidean:
         if (g.xx) return tile_of_points<T, SquaredProduct, 0>;

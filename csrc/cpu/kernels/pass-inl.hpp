@@ -63,7 +63,7 @@ inline void keep(const Block<TC, TE>& block, index i, index r, double scale, dou
 // go in blocks whose exponentials stay in cache between steps 1 and 3.
 template <class TC, class TE>
 void pass(const PassArgs& A, index i0, index i1) {
-  const Block<TC, TE> block(A);
+  const Block<TC, TE> block(A, i1);
   for (index i = i0; i < i1; i += block.height) {
     const index rows = i1 - i < block.height ? i1 - i : block.height;
     double sum[kMaxRows], w[kMaxRows];

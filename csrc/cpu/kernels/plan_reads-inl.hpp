@@ -9,7 +9,7 @@ namespace ot::cpu::OT_LEVEL_NAMESPACE {
 template <class TC>
 void apply_plan(const ApplyArgs& B, index i0, index i1) {
   const PassArgs& A = B.pass;
-  const Block<TC, double> block(A);
+  const Block<TC, double> block(A, i1);
   const index n = A.geo.n, m = A.geo.m;
   for (index i = i0; i < i1; i += block.height) {
     const index rows = i1 - i < block.height ? i1 - i : block.height;
@@ -37,7 +37,7 @@ void apply_plan(const ApplyArgs& B, index i0, index i1) {
 // (scale null: 1, h = psi). Memory traffic: one read of C, one write of out.
 template <class TC, class TE>
 void plan_rows(const PassArgs& A, void* out, index ld, const double* scale, index i0, index i1) {
-  const Block<TC, TE> block(A);
+  const Block<TC, TE> block(A, i1);
   for (index i = i0; i < i1; i += block.height) {
     const index rows = i1 - i < block.height ? i1 - i : block.height;
     double sum[kMaxRows];
@@ -55,7 +55,7 @@ void plan_rows(const PassArgs& A, void* out, index ld, const double* scale, inde
 // out_i = sum_j (C_ij - shift) w_j with 0 inf = 0. Memory traffic: one read of C.
 template <class TC>
 void cost_apply(const Geometry& g, const double* w, double* out, void* work, index i0, index i1) {
-  const Tiles<TC> tiles(g, work);
+  const Tiles<TC> tiles(g, i1, work);
   const index height = block_rows(g);
   for (index i = i0; i < i1; i += height) {
     const index rows = i1 - i < height ? i1 - i : height;
@@ -73,8 +73,9 @@ void cost_apply(const Geometry& g, const double* w, double* out, void* work, ind
 // out_ij = C_ij in the dtype of C. Memory traffic: one read of C, one write of out.
 template <class TC>
 void cost_rows(const Geometry& g, void* out, index ld, index i0, index i1) {
+  if (g.column_major) return rows_of_columns(g, i0, i1 - i0, static_cast<TC*>(out) + i0 * ld, ld);
   TC buffer[kRows * kTile];
-  const Tiles<TC> tiles(g, buffer);
+  const Tiles<TC> tiles(g, i1, buffer);
   for (index i = i0; i < i1; i += kRows) {
     const index rows = i1 - i < kRows ? i1 - i : kRows;
     tiles.each(i, rows, [&](index r, index j, index len, const TC* c) {
