@@ -64,6 +64,8 @@ def exact(a: Vector, b: Vector, C: Vector) -> Exact | None:
         else:
             used &= np.isfinite(C)
             primal = float(np.sum(P[used] * C[used], dtype=np.longdouble) * mass)
+            lost = abs(P.sum(1) - a / mass).sum() + abs(P.sum(0) - b / mass).sum()
+            primal += float(lost * mass * abs(C[used]).max())
         found = Exact(dual, primal, float(np.ptp(f) + np.ptp(g)))
         if best is None or found.high - found.low < best.high - best.low:
             best = found
