@@ -677,3 +677,15 @@ def test_plan_vjp_checks_its_argument():
         r.plan_vjp(np.ones((3, 2)))
     with pytest.raises(ValueError, match="finite"):
         r.plan_vjp(np.full((2, 3), np.nan))
+
+
+@pytest.mark.parametrize("n", [2, 3, 40])
+def test_own_terms_have_one_potential(n):
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(n, 20)), 3 + rng.normal(size=(n, 20))
+    d = otf.sinkhorn_divergence(x, y, reg=20.0, tol=1e-10)
+    _, _, f_xx, g_yy = d.potentials
+    for points, h in ((x, f_xx), (y, g_yy)):
+        C = pairwise(points, points, "sqeuclidean")
+        P = np.exp((h[:, None] + h - C) / 20.0) / n**2
+        np.testing.assert_allclose(P.sum(0), 1 / n, rtol=0, atol=1e-9)
