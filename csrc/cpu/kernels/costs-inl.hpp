@@ -152,6 +152,25 @@ struct Tiles {
     return buffer + (i - held) * stride;
   }
 
+  // Rows [i, i + rows) of one tile of columns, in the buffer where they are not row-major. No row is held after it.
+  struct Window {
+    const T* at;
+    index stride;
+  };
+  Window window(index i, index rows, index j, index len) const {
+    if (compute) {
+      compute(g, i, rows, j, len, buffer);
+      return {buffer, kTile};
+    }
+    if (!g.column_major) return {static_cast<const T*>(g.C) + i * g.ld + j, g.ld};
+    Geometry part = g;
+    part.C = static_cast<const T*>(g.C) + j * g.ld;
+    part.m = len;
+    held = -1;
+    rows_of_columns(part, i, rows, buffer, kTile);
+    return {buffer, kTile};
+  }
+
   // With a tile c of row i: row-major costs kAhead bytes ahead; of column-major ones a share of the cache lines of the
   // rows that are held next, so that all have come when these are read.
   Ahead<T> ahead(index i, const T* c) const {

@@ -68,7 +68,7 @@ void nearest_in_columns(const NearestArgs& A, index j0, index j1) {
   const index len = j1 - j0, k = A.k;
   const double shift = A.geo.shift;
   const double* __restrict g = A.g + j0;
-  const Tiles<TC> tiles(A.geo, A.work);
+  const Tiles<TC> tiles(A.geo, A.geo.n, A.work);
   double bound[kTile], least[kTile];
   for (index l = 0; l < len; ++l) {
     bound[l] = g[l] > -__builtin_inf() ? A.below : -__builtin_inf();
@@ -78,12 +78,11 @@ void nearest_in_columns(const NearestArgs& A, index j0, index j1) {
   const index height = block_rows(A.geo);
   for (index i = 0; i < A.geo.n; i += height) {
     const index rows = A.geo.n - i < height ? A.geo.n - i : height;
-    if (tiles.compute) tiles.compute(A.geo, i, rows, j0, len, tiles.buffer);
+    const auto costs = tiles.window(i, rows, j0, len);
     for (index s = 0; s < rows; ++s) {
       const double f = A.f[i + s];
       if (!(f > -__builtin_inf())) continue;
-      const TC* __restrict c =
-          tiles.compute ? tiles.buffer + s * kTile : static_cast<const TC*>(A.geo.C) + (i + s) * A.geo.ld + j0;
+      const TC* __restrict c = costs.at + s * costs.stride;
       for (index l0 = 0; l0 < len; l0 += G) {
         const index l1 = len - l0 < G ? len : l0 + G;
         int below = 0;
@@ -113,15 +112,11 @@ template <class TC>
 void pair_costs(const Geometry& g, const std::int32_t* rows, const std::int32_t* columns, double* out, void* work,
                 index k0, index k1) {
   constexpr index P = kPanel / sizeof(TC);
-  const Tiles<TC> tiles(g, work);
+  const Tiles<TC> tiles(g, g.n, work);
   for (index k = k0; k < k1; ++k) {
-    const index i = rows[k], j = columns[k], first = j - j % P;
-    double c = 0;
-    if (tiles.compute) {
-      tiles.compute(g, i, 1, first, g.m - first < P ? g.m - first : P, tiles.buffer);
-      c = static_cast<double>(tiles.buffer[j - first]);
-    } else c = static_cast<double>(static_cast<const TC*>(g.C)[i * g.ld + j]);
-    out[k] = c - g.shift;
+    const index i = rows[k], j = columns[k], first = g.kind == Kind::dense ? j : j - j % P;
+    const index len = g.kind == Kind::dense ? 1 : g.m - first < P ? g.m - first : P;
+    out[k] = static_cast<double>(tiles.window(i, 1, first, len).at[j - first]) - g.shift;
   }
 }
 
