@@ -126,7 +126,7 @@ class ExactTransport {
   // smaller gap.
   bool conclusive(const Basis& basis, ExactSolution& out) {
     const Basis::Cost cost = basis.cost();
-    const double gap = cost.value - at_.value(a_, b_);
+    const double gap = std::fabs(cost.value - at_.value(a_, b_));
     const bool fine = gap <= exact::kFineGap * cost.size || refreshed_ == exact::kRefreshes;
     out.proved = fine && gap <= exact::kMostGap * cost.size + exact::kRounding * at_.size(a_, b_);
     return out.proved;
