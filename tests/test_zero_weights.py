@@ -177,9 +177,9 @@ def test_potentials_of_sparse_plans_are_c_transforms(kind):
     a, b, C, costs = problem(kind)
     for r in (otf.quadratic(a, b, C, 0.5), otf.sparsity_constrained(a, b, C, 0.5, 4)):
         assert r.converged
-        slack = costs - r.f[:, None] - r.g
-        np.testing.assert_allclose(slack[a == 0][:, b > 0].min(1), 0, atol=1e-12)
-        np.testing.assert_allclose(slack[:, b == 0].min(0), 0, atol=1e-12)
+        slack = (costs - r.f[:, None] - r.g).T  # columns, which are more, come first
+        np.testing.assert_allclose(slack[b == 0][:, a > 0].min(1), 0, atol=1e-12)
+        np.testing.assert_allclose(slack[:, a == 0].min(0), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("rho", [None, 0.7])

@@ -190,7 +190,8 @@ class OTResult(Result):
             if not bool(xp.isfinite(G).all()):
                 raise ValueError("G must be finite")
             lines, turn = p.lines, p.orient_matrix
-            plan, G = (turn(lines.restricted_matrix(v)) for v in (self.plan, G))
+            # In the order of the core: sums have the same bits for a problem and its transpose.
+            plan, G = (place.contiguous(turn(lines.restricted_matrix(v))) for v in (self.plan, G))
             plan = place.plain(plan, np.float64)
             in_rows, in_columns, in_costs = plan_vjp(plan, self.reg, G, tol, xp)
             a, b = p.orient(in_rows, in_columns)
