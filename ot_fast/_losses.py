@@ -215,9 +215,6 @@ def solve_term(
 
     if symmetric:  # exact transport stays where it is
         outcome = run(options, False)
-        if math.isinf(p.rho):  # one potential: any constant may have moved from psi to phi
-            half = 0.5 * float(p.a @ phi - p.b @ psi)
-            phi, psi = phi - half, psi + half
     else:
         outcome = _second_start.solve(p, phi, psi, options, MAX_ITER, run)
     return Term(p.at(outcome.reg), phi, psi, outcome)

@@ -689,3 +689,16 @@ def test_own_terms_have_one_potential(n):
         C = pairwise(points, points, "sqeuclidean")
         P = np.exp((h[:, None] + h - C) / 20.0) / n**2
         np.testing.assert_allclose(P.sum(0), 1 / n, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("unbalanced", [None, 1e8])
+def test_weights_of_points_far_apart(unbalanced):
+    # W(x, x) = -reg sum_i a_i log a_i: its potentials are -reg/2 log a
+    x, y = np.array([[0.0], [100.0], [200.0]]), np.array([[40.0], [55.0], [70.0]])
+    a = np.array([0.2, 0.3, 0.5])
+    d = otf.sinkhorn_divergence(x, y, a, None, reg=50.0, unbalanced=unbalanced)
+    np.testing.assert_allclose(d.potentials[2], -25 * np.log(a), rtol=0, atol=1e-3)
+    if unbalanced is None:
+        cross = otf.sinkhorn(a, None, pairwise(x, y, "sqeuclidean"), 50.0)
+        off = d.gradient_a - (cross.f + 25 * np.log(a))
+        np.testing.assert_allclose(off - off[0], 0, rtol=0, atol=1e-3)
