@@ -59,6 +59,8 @@ def check_loss(record: Record, r: Any) -> None:
         f"value {r.value!r}, of the potentials [{low!r}, {high!r}]",
     )
     _check_marginals(record, r, a, b, f, g, rho, noise)
+    if case.cost == "sqeuclidean" and (own or case.solver != "monge_gap"):
+        _check_gradients(record, r, mass, (a, b), (f, g), own, noise)
 
 
 def _far(f: Vector, g: Vector) -> float:
@@ -93,3 +95,32 @@ def _check_marginals(
         "silent",
         f"converged, but the marginals are off by {error:.3g}",
     )
+
+
+def _check_gradients(
+    record: Record,
+    r: Any,
+    mass: float,
+    weights: tuple[Vector, Vector],
+    potentials: tuple[Vector, Vector],
+    own: list[Vector],
+    noise: Noise,
+) -> None:
+    """``sum_j P_ij 2 (x_i - y_j)``, less the same of own terms, with plans of the potentials."""
+    case, points = record.case, [v.astype(np.float64) for v in record.case.points]
+    largest = max(abs(u).max() for u in (*potentials, *own))
+    rounding = 8 * (noise.cost + noise.eps * largest) / r.reg
+    if rounding > 1e-3:  # potentials and costs do not resolve the plan
+        return
+    P = oracles.gibbs(*weights, case.C, r.reg, *potentials)
+    for side, name in enumerate(("gradient_x", "gradient_y")):
+        x, y, w = points[side], points[1 - side], weights[side]
+        Q = P.T if side else P
+        want, moved = 2 * (x * Q.sum(1)[:, None] - Q @ y), Q.sum()
+        if own:
+            Q = oracles.gibbs(w, w, pairwise(x, x, case.cost, None), r.reg, own[side], own[side])
+            want, moved = want - 2 * (x * Q.sum(1)[:, None] - Q @ x), moved + Q.sum()
+        slack = 3 * r.tol + rounding + 4 * noise.eps + 1e-12
+        slack *= 4 * mass * moved * max(abs(x).max(), abs(y).max())
+        off = abs(np.asarray(getattr(r, name)) - mass * want).max()
+        record.check(off <= slack, "silent", f"{name} is off by {off:.3g}, rounding {slack:.3g}")
