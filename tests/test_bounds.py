@@ -132,7 +132,8 @@ def test_what_is_missing_takes_the_cheapest_paths(kind, max_iter):
             path = cheapest_paths(np.maximum(C - u[:, None] - v, 0), missing < P)
             path = (path + u[:, None] + v)[np.ix_(left_a > 1e-16, left_b > 1e-16)].max(initial=0)
             slack = 1e-11 * max(abs(r.value_linear), largest_usual(C))
-            assert r.upper_bound - r.value_linear <= missing * max(path, 0) + slack, (seed, reg)
+            most = missing * max(path, 0) * (1 + 1e-13) + slack
+            assert r.upper_bound - r.value_linear <= most, (seed, reg)
             checked += np.isfinite(path)
     assert checked > 30
 
@@ -193,3 +194,14 @@ def test_bounds_of_clouds_are_those_of_their_costs():
             for C in (otf.PointCloud(x, y), pairwise(x, y, "sqeuclidean"))
         )
         np.testing.assert_allclose(bounds(clouds), bounds(dense), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sentinels_that_a_large_reg_does_not_see(seed):
+    # What is taken off the sentinels cancels nearly all of the cost: its rounding counts.
+    rng = np.random.default_rng(seed)
+    C = rng.random((102, 12))
+    C[rng.integers(102, size=2), rng.integers(12, size=2)] = 1e32
+    r = otf.sinkhorn(None, None, C, 6e30)
+    exact = exact_ot(np.full(102, 1 / 102), np.full(12, 1 / 12), np.minimum(C, 1e3))
+    assert r.lower_bound <= exact <= r.upper_bound < np.inf

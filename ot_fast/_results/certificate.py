@@ -18,6 +18,7 @@ TINY = 10_000  # pairs: a plan of that many is always completed by a flow
 SUPPORT = 80.0  # reduced cost over reg: pairs beyond it hold no mass of a plan
 NEGLIGIBLE = 1e-3  # of the gap: a product that adds less to it completes the plan
 EXPONENT_ROUNDING = 2.0**-50  # relative, of the exponent of an entry
+SUM_ROUNDING = 2.0**-50  # relative, of the parts of the cost: large ones may cancel
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def upper_bound(plan: Plan) -> float:
         )
         flow = complete(partial, SUPPORT * p.core_reg)
         excess = min(excess, math.inf if flow.lack > 0 else flow.cost)
-    return p.value(rounded.cost + least + excess)
+    moved = _dot((a, b), (np.abs(plan.duals[0]), np.abs(plan.duals[1])))
+    rounding = SUM_ROUNDING * (moved + abs(rounded.cost) + abs(excess))
+    return p.value(rounded.cost + least + excess + rounding)
 
 
 def _by_entries(plan: Plan) -> Rounded:
