@@ -331,7 +331,7 @@ def _check_certificate(record: Record, r: Any, error: float, span: float, noise:
     low, high = r.lower_bound, r.upper_bound
     exact = oracles.exact(a, b, case.C)
     rounding = noise.sums * (abs(low) if np.isfinite(low) else 0) + a.sum() * noise.cost
-    rounding += 1e-30 * a.sum() * case.largest  # where all costs used are 0
+    rounding += 1e-30 * a.sum()  # where all costs used are 0
     if exact is not None:
         rounding += 1e-13 * (a.sum() * exact.reach + abs(exact.low))
         # Potentials over reg are rounded, and with them the entries of the plan.
