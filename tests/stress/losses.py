@@ -121,6 +121,8 @@ def _check_gradients(
             Q = oracles.gibbs(w, w, pairwise(x, x, case.cost, None), r.reg, own[side], own[side])
             want, moved = want - 2 * (x * Q.sum(1)[:, None] - Q @ x), moved + Q.sum()
         slack = 3 * r.tol + rounding + 4 * noise.eps + 1e-12
-        slack *= 4 * mass * moved * max(abs(x).max(), abs(y).max())
+        slack *= (
+            4 * mass * max(moved, *(u.sum() for u in weights)) * max(abs(x).max(), abs(y).max())
+        )
         off = abs(np.asarray(getattr(r, name)) - mass * want).max()
         record.check(off <= slack, "silent", f"{name} is off by {off:.3g}, rounding {slack:.3g}")
