@@ -237,14 +237,13 @@ def points(value: Any, name: str, place: Place = HOST) -> Any:
 
 
 def finite(floats: NDArray[Any], array: NDArray[Any], name: str) -> None:
-    """ValueError for the first entry of a matrix that is not finite as a float."""
+    """ValueError for the first entry that is not finite as a float."""
     bad = ~np.isfinite(floats)
     if bad.any():
-        flat, count = _first(bad)
-        i, k = divmod(flat, array.shape[1])
+        at = tuple(int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))
         raise ValueError(
-            f"{name} must be finite; {name}[{i}, {k}] = {array[i, k]} "
-            f"({count} of {array.size} entries)"
+            f"{name} must be finite; {name}[{', '.join(map(str, at))}] = {array[at]} "
+            f"({np.count_nonzero(bad)} of {array.size} entries)"
         )
 
 

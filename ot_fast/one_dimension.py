@@ -230,19 +230,8 @@ def _samples(value: Any, name: str, place: Place) -> NDArray[Any]:
             f"{name} must hold points (..., n) and not be empty; got shape {array.shape}"
         )
     out = as_float(array)
-    check_finite(out, array, name)
+    _validate.finite(out, array, name)
     return out
-
-
-def check_finite(floats: NDArray[Any], array: NDArray[Any], name: str) -> None:
-    """ValueError for the first entry that is not finite as a float."""
-    bad = ~np.isfinite(floats)
-    if bad.any():
-        at = tuple(int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))
-        raise ValueError(
-            f"{name} must be finite; {name}[{', '.join(map(str, at))}] = {array[at]} "
-            f"({np.count_nonzero(bad)} of {array.size} entries)"
-        )
 
 
 def _rows(array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
@@ -301,7 +290,7 @@ def _weights(
     with np.errstate(over="ignore"):
         out = np.array(array, dtype=np.float64)
         sums = out.sum(-1)
-    check_finite(out, array, name)
+    _validate.finite(out, array, name)
     if (out < 0).any():
         at = tuple(int(k) for k in np.unravel_index(int(np.argmax(out < 0)), out.shape))
         raise ValueError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import _validate
 from ._arrays import HOST, Place, ReadOnly, lasting, lock, place_of, to_numpy
 from ._options import Options
-from .one_dimension import LEAVE_OUT, Problems, check_finite, power_of, repeated, weights_of
+from .one_dimension import LEAVE_OUT, Problems, power_of, repeated, weights_of
 
 Vector = NDArray[np.float64]
 BLOCK = 1 << 22  # projected points that are held at once
@@ -262,7 +262,7 @@ class Clouds:
         if lines.ndim != 2 or lines.shape[1] != d or not len(lines):
             raise ValueError(f"projections must have shape (k, {d}); got {lines.shape}")
         lines = lines.astype(np.float64)
-        check_finite(lines, lines, "projections")
+        _validate.finite(lines, lines, "projections")
         return lines
 
     def blocks(self, lines: Vector) -> Iterator[tuple[slice, Problems]]:
