@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._arrays import HOST, Place, to_numpy
+from ._arrays import Place, to_numpy
 from ._geometry import Geometry, as_geometry
 from ._geometry.listed import ListedCost
+from ._problem import given_potentials
 
 Vector = NDArray[np.float64]
 Pair = tuple[Vector, Vector]
@@ -81,18 +82,7 @@ class ExactProblem:
         """The core's potentials of rows: of a result, or of a pair of which one may be None."""
         if init is None:
             return None
-        place: Place = self.geometry.place
-        if hasattr(init, "_host_potentials"):
-            given, place = init._host_potentials(), HOST
-        else:
-            given = init
-        try:
-            f, g = given
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"init must be a result with two potentials or a pair (f, g); "
-                f"got {type(init).__name__}"
-            ) from None
+        f, g, place = given_potentials(init, self.geometry.place)
         f, g = (
             None if v is None else _validate.potential(v, name, size, place)
             for v, name, size in zip((f, g), "fg", self.geometry.shape, strict=True)

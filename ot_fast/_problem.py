@@ -242,18 +242,7 @@ class Problem:
         """The core's f and g from `init`: a result, or a pair of which one may be None."""
         if init is None:
             return None, None
-        place: Place = self.geometry.place
-        if hasattr(init, "_host_potentials"):
-            given, place = init._host_potentials((self.weight(0), self.weight(1))), HOST
-        else:
-            given = init
-        try:
-            f, g = given
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"init must be a result with two potentials or a pair (f, g); "
-                f"got {type(init).__name__}"
-            ) from None
+        f, g, place = given_potentials(init, self.geometry.place, (self.weight(0), self.weight(1)))
         f = None if f is None else self.lines.start(f, "f", 0, place)
         g = None if g is None else self.lines.start(g, "g", 1, place)
         f, g = self.orient(f, g)
@@ -366,6 +355,22 @@ class Problem:
         else:
             g = self.column_min(v)
         return np.ldexp(g, self.exponent)
+
+
+def given_potentials(init: Any, place: Place, asked: Any = (None, None)) -> tuple[Any, Any, Place]:
+    """f and g of a result, or of a pair of which one may be None, and where they live; of a result
+    those that the weights `asked` need.
+    """
+    given = init
+    if hasattr(init, "_host_potentials"):
+        given, place = init._host_potentials(asked), HOST
+    try:
+        f, g = given
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"init must be a result with two potentials or a pair (f, g); got {type(init).__name__}"
+        ) from None
+    return f, g, place
 
 
 def _ldexp(x: float, exponent: int) -> float:
