@@ -221,9 +221,10 @@ class Problem:
         return self.lines.expanded(f, 0), self.lines.expanded(g, 1)
 
     def rounded(self, potentials: Pair) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Potentials in the dtype of the costs."""
-        with np.errstate(over="ignore"):
-            f, g = (v.astype(self.dtype) for v in potentials)
+        """Potentials in the dtype of the costs; in float64 where they leave its range."""
+        largest = max(float(np.abs(v).max(initial=0.0)) for v in potentials)
+        dtype = self.dtype if largest <= float(np.finfo(self.dtype).max) else np.float64
+        f, g = (v.astype(dtype) for v in potentials)
         return f, g
 
     def phi(self, f: Vector) -> Vector:

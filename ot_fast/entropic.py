@@ -135,7 +135,10 @@ def sinkhorn(
     problem = Problem.balanced(a, b, C, reg, options.thread_count)
     plan, solve = _solve(problem, method, options)
     result = OTResult(plan, solve)
-    if result.status in (Status.STALLED, Status.UNRESOLVED) and problem.geometry.has_forbidden:
+    stuck = result.status in (Status.STALLED, Status.UNRESOLVED)
+    if result.status is Status.MAX_ITER and max_iter is None:  # not the caller's limit
+        stuck = True
+    if stuck and problem.geometry.has_forbidden:
         _feasible.check_flow(problem)
     return options.report(result)
 

@@ -14,6 +14,7 @@ from problems import exact_assignment, exact_ot, pairwise
 from scipy import optimize, sparse
 
 import ot_fast as otf
+from ot_fast import entropic
 from ot_fast._results import certificate
 
 KINDS = ("plain", "ties", "1e6", "one 1e6", "1e32", "negative", "forbidden", "parts", "line")
@@ -172,6 +173,14 @@ def test_no_plan_no_bound():
     assert r.upper_bound == np.inf
     cut = r"only 0.666667 .* 2 of the rows \(0, 1\).* 1 of the columns \(0\)"
     with pytest.raises(otf.InfeasibleError, match=cut):
+        otf.sinkhorn(None, None, C, 1.0)
+
+
+def test_no_plan_is_found_where_the_solver_runs_out_of_passes(monkeypatch):
+    monkeypatch.setattr(entropic, "MAX_ITER", 3)
+    C = np.ones((3, 3))
+    C[:2, 1:] = np.inf
+    with pytest.raises(otf.InfeasibleError, match="can carry only"):
         otf.sinkhorn(None, None, C, 1.0)
 
 

@@ -649,3 +649,17 @@ def test_exception_in_callback_propagates(method, error):
     assert caught.value is error
     assert len(calls) == 2
     assert_optimal(solve(a, b, C, 0.05, method=method), a, b, C, 0.05, 1e-9)
+
+
+def test_potentials_beyond_float32_are_float64():
+    n, c = 12, 2e38
+    C = np.full((n, n), np.inf, np.float32)
+    np.fill_diagonal(C, 0)
+    np.fill_diagonal(C[1:], c)  # a staircase: every step raises f by c
+    a, b = np.full(n, 2.0), np.full(n, 2.0)
+    a[0] = b[-1] = 1
+    r = otf.sinkhorn(a, b, C, 1e-3 * c)
+    assert r.converged
+    assert r.f.dtype == r.g.dtype == np.float64
+    np.testing.assert_allclose(np.diff(r.f), c, rtol=1e-2)
+    assert otf.sinkhorn(a, b, C, 1e-3 * c, init=r).converged
