@@ -316,6 +316,10 @@ class Problem:
         """``phi_i = -log sum_j b_j exp(psi_j - C_ij/reg)``: rows become exact."""
         h = psi + self.log_b()
         phi: Vector = self.core.softmin(self.geometry.handle, self.core_reg, h, self.where)
+        lost = ~np.isfinite(phi)
+        if lost.any():  # the rounding of C/reg is more than exponents may be: the minimum is as good
+            low = self.c_transform(np.where(self.b > 0, self.core_reg * psi, -np.inf))[0]
+            phi[lost] = (low / self.core_reg)[lost]
         return phi
 
     def column_softmin(self, f: Vector) -> Vector:
@@ -324,6 +328,7 @@ class Problem:
         psi = np.where(np.isfinite(low), low, 0.0) / self.core_reg
         plan = self.core_plan(self.a, f / self.core_reg, psi)
         col: Vector = self.core.marginals(plan, True, self.where)[1]
+        col = np.minimum(col, self.a.sum())  # no exponent is above 0, up to the rounding of C/reg
         return psi - np.log(np.where(col > 0, col, 1.0))
 
     def c_transform(self, g: Vector) -> Pair:

@@ -368,3 +368,14 @@ def test_a_sparse_result_with_masked_lines_is_a_start():
     assert first._problem.lines.kept is None  # masked, not left out
     r = otf.quadratic(a, b, C, 0.1, init=first)
     np.testing.assert_allclose(r.plan, otf.quadratic(a, b, C, 0.1).plan, atol=1e-8)
+
+
+def test_potentials_of_far_points_without_weight():
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(k, 3)).astype(np.float32) for k in (40, 12))
+    x[20:] *= 60  # costs of 1e20 and more: the rounding of C/reg is above the largest exponent
+    a = np.r_[np.ones(20), np.zeros(20)] / 20
+    d = otf.sinkhorn_divergence(x, y, a, None, reg=1e-5, cost="power", p=10, on_fail="ignore")
+    C = np.linalg.norm(x[20:, None].astype(float) - y, axis=-1) ** 10
+    want = (C - d.potentials[1]).min(1)
+    np.testing.assert_allclose(d.potentials[0][20:], want, rtol=1e-5)

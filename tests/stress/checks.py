@@ -79,7 +79,8 @@ class Noise:
         else:  # squared distances may be expanded, about the mean point
             size = 4 * case.C[finite].max(initial=0) * (2 + case.points[0].shape[1] ** 0.5)
             size += case.cost == "cosine"  # 1 less a product
-        return cls(eps, 4 * eps * float(size if np.isfinite(size) else 0), 64 * eps)
+        terms = max(64.0, 8 * max(P.shape) ** 0.5)
+        return cls(eps, 4 * eps * float(size if np.isfinite(size) else 0), terms * eps)
 
 
 def run(case: Case) -> Record:
@@ -255,7 +256,7 @@ def reach(f: Vector, g: Vector, a: Vector, b: Vector) -> float:
     return float(np.ptp(f[a > 0]) + np.ptp(g[b > 0]))
 
 
-def _weighed(w: Vector, u: Vector) -> float:
+def weighed(w: Vector, u: Vector) -> float:
     """sum w |u| over what has weight."""
     return float(w[w > 0] @ abs(u[w > 0]))
 
@@ -382,7 +383,7 @@ def _check_sparse(record: Record, r: Any) -> None:
     if most is not None:
         slack = np.sort(slack, axis=1 if rows else 0)
         slack = slack[:, -most:] if rows else slack[-most:]
-    potentials = _weighed(a, f) + _weighed(b, g)
+    potentials = weighed(a, f) + weighed(b, g)
     dual = float(
         np.sum(a * f, dtype=np.longdouble)
         + np.sum(b * g, dtype=np.longdouble)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import oracles
-from .checks import Noise, Record, check_finite
+from .checks import Noise, Record, check_finite, weighed
 from .draw import pairwise
 
 Vector = np.ndarray
@@ -50,9 +50,9 @@ def check_loss(record: Record, r: Any) -> None:
             low, high = (v - 2 * r.reg * np.log(len(a)) for v in (low, high))
         low, high = moved - high, moved - low
     noise = Noise.of(case, np.outer(a, b))
-    total = a.sum() * noise.cost + noise.sums * (a @ abs(f) + b @ abs(g))
+    total = a.sum() * noise.cost + noise.sums * (weighed(a, f) + weighed(b, g))
     terms = r.reg * a.sum() * b.sum()  # of unequal masses: they cancel
-    slack = mass * (span + 4 * total + noise.sums * terms)
+    slack = mass * (span + 4 * total + noise.sums * terms) + 4 * noise.eps * max(abs(low), abs(high))
     record.check(
         low - slack <= r.value <= high + slack,
         "silent",
