@@ -52,7 +52,9 @@ def check_loss(record: Record, r: Any) -> None:
     noise = Noise.of(case, np.outer(a, b))
     total = a.sum() * noise.cost + noise.sums * (weighed(a, f) + weighed(b, g))
     terms = r.reg * a.sum() * b.sum()  # of unequal masses: they cancel
-    slack = mass * (span + 4 * total + noise.sums * terms) + 4 * noise.eps * max(abs(low), abs(high))
+    slack = mass * (span + 4 * total + noise.sums * terms) + 4 * noise.eps * max(
+        abs(low), abs(high)
+    )
     record.check(
         low - slack <= r.value <= high + slack,
         "silent",
