@@ -317,9 +317,7 @@ class Problem:
         h = psi + self.log_b()
         phi: Vector = self.core.softmin(self.geometry.handle, self.core_reg, h, self.where)
         lost = ~np.isfinite(phi)
-        if (
-            lost.any()
-        ):  # the rounding of C/reg is above all exponents: the minimum is as good
+        if lost.any():  # the rounding of C/reg is above all exponents: the minimum is as good
             low = self.c_transform(np.where(self.b > 0, self.core_reg * psi, -np.inf))[0]
             phi[lost] = (low / self.core_reg)[lost]
         return phi
