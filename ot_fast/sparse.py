@@ -279,7 +279,11 @@ def _solve(
     solve = Solve.of(method, options.tolerance(p), outcome)
     plan = SparsePlan.of(p, outcome.plan, by_rows)
     f[p.a == 0], g[p.b == 0] = 0.0, 0.0  # -inf in the core: such lines have no entries
-    result = SparseResult(plan, f, g, outcome.dual_value, solve, bound)
+    dual = outcome.dual_value
+    if dual < 0:  # the core's costs are >= 0: c-transforms, which let no entry in, are better
+        f, g = map(_finite, p.c_transform(np.zeros(len(p.b))))
+        dual = float(p.a @ f + p.b @ g)
+    result = SparseResult(plan, f, g, dual, solve, bound)
     if not result.converged and p.geometry.has_forbidden:
         _feasible.check_flow(p)
     return options.report(result)

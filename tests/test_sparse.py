@@ -754,3 +754,15 @@ def test_costs_near_the_largest_float():
         assert r.converged
         assert np.isfinite(r.value)
         assert np.isfinite(r.history["reg"]).all()
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_dual_is_not_below_the_least_cost(transpose):
+    rng = np.random.default_rng(0)
+    C = rng.random((20, 30)) + 3
+    C = C.T if transpose else C
+    far = tuple(1e3 * rng.normal(size=k) for k in C.shape)
+    r = otf.quadratic(None, None, C, 1e-3, init=far, max_iter=0, on_fail="ignore")
+    assert r.dual_value >= C.min()
+    assert (r.f[:, None] + r.g <= C + 1e-14).all()
+    np.testing.assert_allclose(r.dual_value, r.f.mean() + r.g.mean(), rtol=1e-14)
